@@ -1,1 +1,2 @@
-export {};
+export * from './nats/connect.js';
+export * from './nats/topology-store.js';

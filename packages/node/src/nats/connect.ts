@@ -1,0 +1,28 @@
+import { connect, type NatsConnection } from 'nats';
+
+export interface ConnectOptions {
+  readonly servers: string | string[];
+  /** Shown in the server's connection list. */
+  readonly name: string;
+  /**
+   * Whether the client reconnects by itself. The connection that writes a log must not: what was buffered while it was
+   * away could be stored after its writer gave up on it.
+   */
+  readonly reconnect: boolean;
+  readonly timeoutMs?: number;
+}
+
+/** Connects to NATS. @throws NatsError where no server answers. */
+export function connectNats(options: ConnectOptions): Promise<NatsConnection> {
+  return connect({
+    servers: options.servers,
+    name: options.name,
+    reconnect: options.reconnect,
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 100,
+    reconnectJitter: 100,
+    timeout: options.timeoutMs ?? 5_000,
+    pingInterval: 5_000,
+    maxPingOut: 2,
+  });
+}
