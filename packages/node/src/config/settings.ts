@@ -1,0 +1,52 @@
+import type { TableMapping } from '@spill/core';
+
+/** Bounds and times that every process of a node needs. All times in milliseconds, all sizes in bytes. */
+export interface Tuning {
+  readonly recordBytesMax: number;
+  readonly pendingBytesMax: number;
+  readonly idsMax: number;
+  readonly dedupeWindowMs: number;
+  readonly dedupeWindowMinMs: number;
+  readonly maxClockSkewMs: number;
+  readonly logRetentionMs: number;
+  /** null: a tenth of the disk that was free at the node's first start; the node puts the figure in its place. */
+  readonly logRetentionBytes: number | null;
+  readonly foldAgeMs: number;
+  readonly foldCount: number;
+  readonly directAfterMs: number;
+  readonly maxPauseMs: number;
+  readonly coolDownMs: number;
+  readonly leaseTtlMs: number;
+  readonly heartbeatMs: number;
+  /** Fractions of one core, or of the memory limit. */
+  readonly shardGrowthThreshold: number;
+  readonly shardShrinkThreshold: number;
+}
+
+/** Every setting of a node, validated. */
+export interface Settings {
+  /** null: as the data folder remembers it, at the first start the host's name. */
+  readonly nodeName: string | null;
+  readonly prefix: string;
+  /** Absolute. */
+  readonly dataDir: string;
+  /** URLs of an external server, separated by commas; null: the embedded one. */
+  readonly nats: string | null;
+  readonly natsPort: number;
+  readonly natsMonitor: string | null;
+  readonly acceptUnverifiedSync: boolean;
+  /** null: the embedded PGlite. */
+  readonly databaseUrl: string | null;
+  readonly applySchema: boolean;
+  readonly mapping: TableMapping;
+  /** null: not said, so 3 at the first start, and what there is after that. */
+  readonly shardCount: number | null;
+  /** Minor units. null: not said, so 1,000,000 at the first start, and what was fixed then after that. */
+  readonly largeThreshold: bigint | null;
+  /** null: not said, so 1 alone and 3 in a cluster of servers. */
+  readonly replicationFactor: number | null;
+  /** Of this node, for placement: `{"disk": "fast"}`. */
+  readonly labels: Readonly<Record<string, string>>;
+  readonly jsonLogs: boolean;
+  readonly tuning: Tuning;
+}
