@@ -59,9 +59,8 @@ export async function openChildChannel<Role extends StartMessage['role']>(
       await new Promise<void>((resolve) => {
         if (!process.connected) return resolve();
         // Messages leave in order, so this one's callback comes after all others have been written.
-        process.send!({ type: 'log', level: 'debug', message: `exits (${code})` } satisfies ChildToNode, () =>
-          resolve(),
-        );
+        const last: ChildToNode = { type: 'log', level: 'debug', message: `exits (${code})` };
+        process.send!(last, undefined, undefined, () => resolve());
       });
       return process.exit(ExitCode[code]);
     },
