@@ -1,0 +1,213 @@
+/**
+ * The only place that accepts a transaction. Pure: reads the state, returns events, changes nothing.
+ *
+ * What a row of a batch is told, in this order:
+ *
+ * | the row | answer | event |
+ * | --- | --- | --- |
+ * | not this pool, slot not owned, or slot sealed | `moved` | |
+ * | its (account, id) known, or earlier in the batch, same amount | `duplicate` of the first | |
+ * | the same with another amount | `idConflict` | |
+ * | unknown, timestamp too far ahead of the clock | `ahead` | |
+ * | unknown, not below the horizon | `stored` | in `stored` |
+ * | unknown, below the horizon, stamped by spill | `restamp` | |
+ * | unknown, below the horizon, ledger not asked yet | none: `askLedger` names the rows, nothing is decided | |
+ * | … the ledger has it | `duplicate` or `idConflict` | |
+ * | … the ledger does not have it | `expired` | |
+ * | … the ledger could not be asked | `unavailable` | |
+ */
+import { poolOf } from '../topology/pool.js';
+import { type Batch, batchAmount, batchStamped, batchTimestamp } from '../transaction/batch.js';
+import type { Stored } from './events.js';
+import { NONE } from './known-ids.js';
+import { isSealed, type ShardState } from './state.js';
+import { type FirstSeen, RowStatus } from './submit-protocol.js';
+
+export interface Submit {
+  readonly batch: Batch;
+  /** The shard's clock, microseconds. */
+  readonly now: number;
+  readonly maxClockSkewMicros: number;
+  /** 1 at each slot that the topology gives this shard. */
+  readonly ownedSlots: Uint8Array;
+  /** The sequence that the record holding the events will have. */
+  readonly sequence: number;
+  /** What the ledger said of rows that were asked for: null, not there; 'unreachable', not answered. */
+  readonly ledger?: ReadonlyMap<number, FirstSeen | null | 'unreachable'>;
+}
+
+export interface Decision {
+  /** null: nothing to store. */
+  readonly event: Stored | null;
+  /** A `RowStatus` a row; empty where all were stored. */
+  readonly statuses: Uint8Array;
+  readonly firsts: ReadonlyMap<number, FirstSeen>;
+  /** Rows to ask the ledger for; not empty: decide again with the answers, nothing else here counts. */
+  readonly askLedger: readonly number[];
+}
+
+const NO_STATUSES = new Uint8Array();
+const NO_FIRSTS: ReadonlyMap<number, FirstSeen> = new Map();
+
+export function decide(state: ShardState, submit: Submit): Decision {
+  const { batch } = submit;
+  const { rows, bytes, view } = batch;
+  const { known } = state;
+  const { horizon } = state.small;
+  const newest = submit.now + submit.maxClockSkewMicros;
+  const numbers = new Int32Array(batch.accounts.length);
+  const accepts = batch.accounts.map((account, i) => {
+    numbers[i] = known.accountNumber(account);
+    const slot = known.slot(account);
+    return submit.ownedSlots[slot] === 1 && !isSealed(state, slot);
+  });
+  const inPool = poolTest(state);
+  const within = new WithinBatch(rows);
+  const statuses = new Uint8Array(rows);
+  const firsts = new Map<number, FirstSeen>();
+  const askLedger: number[] = [];
+  let stored = 0;
+
+  let idAt = batch.idsAt;
+  for (let row = 0; row < rows; row++) {
+    const idFrom = idAt;
+    const idTo = idFrom + (bytes[batch.idLengthsAt + row] as number);
+    idAt = idTo;
+    const place = view.getUint16(batch.accountsAt + 2 * row, true);
+    const amountAt = batch.amountsAt + 8 * row;
+    const amountLow = view.getUint32(amountAt, true);
+    const amountHigh = view.getInt32(amountAt + 4, true);
+    if (!accepts[place] || !inPool(amountLow, amountHigh)) {
+      statuses[row] = RowStatus.moved;
+      continue;
+    }
+    const hash = known.hash(bytes, idFrom, idTo);
+    const number = numbers[place] as number;
+    const entry = number < 0 ? NONE : known.find(number, hash, bytes, idFrom, idTo);
+    if (entry !== NONE) {
+      const first = {
+        shard: state.shard,
+        sequence: known.sequence(entry),
+        timestamp: known.timestamp(entry),
+        amount: known.amount(entry),
+      };
+      meet(row, first);
+      continue;
+    }
+    const earlier = within.find(batch, row, hash, place, idFrom, idTo);
+    if (earlier >= 0) {
+      const first = {
+        shard: state.shard,
+        sequence: submit.sequence,
+        timestamp: batchTimestamp(batch, earlier),
+        amount: batchAmount(batch, earlier),
+      };
+      meet(row, first);
+      continue;
+    }
+    const timestamp = batchTimestamp(batch, row);
+    if (timestamp > newest) {
+      statuses[row] = RowStatus.ahead;
+    } else if (timestamp >= horizon) {
+      within.add(row, hash, idFrom);
+      stored += 1;
+    } else if (batchStamped(batch, row)) {
+      statuses[row] = RowStatus.restamp;
+    } else {
+      const answer = submit.ledger?.get(row);
+      if (answer === undefined) askLedger.push(row);
+      else if (answer === null) statuses[row] = RowStatus.expired;
+      else if (answer === 'unreachable') statuses[row] = RowStatus.unavailable;
+      else meet(row, answer);
+    }
+  }
+  if (askLedger.length > 0) return { event: null, statuses: NO_STATUSES, firsts: NO_FIRSTS, askLedger };
+  if (stored === rows) {
+    const event: Stored | null = rows === 0 ? null : { type: 'stored', batch, accepted: null, count: rows };
+    return { event, statuses: NO_STATUSES, firsts: NO_FIRSTS, askLedger };
+  }
+  const event: Stored | null =
+    stored === 0 ? null : { type: 'stored', batch, accepted: bitmapOfStored(statuses), count: stored };
+  return { event, statuses, firsts, askLedger };
+
+  function meet(row: number, first: FirstSeen): void {
+    statuses[row] = first.amount === batchAmount(batch, row) ? RowStatus.duplicate : RowStatus.idConflict;
+    firsts.set(row, first);
+  }
+}
+
+function bitmapOfStored(statuses: Uint8Array): Uint8Array {
+  const bitmap = new Uint8Array((statuses.length + 7) >> 3);
+  for (let row = 0; row < statuses.length; row++) {
+    if (statuses[row] === RowStatus.stored) bitmap[row >> 3] = (bitmap[row >> 3] as number) | (1 << (row & 7));
+  }
+  return bitmap;
+}
+
+/** Whether an amount, in two halves, belongs to the shard's pool. Small amounts are told without making a bigint. */
+function poolTest(state: ShardState): (low: number, high: number) => boolean {
+  const { pool, largeThreshold } = state;
+  const exact = (low: number, high: number): boolean =>
+    poolOf((BigInt(high) << 32n) | BigInt(low), largeThreshold) === pool;
+  if (largeThreshold > 0x7fff_ffffn) return exact;
+  const threshold = Number(largeThreshold);
+  return (low, high) => {
+    if (high !== 0 && high !== -1) return exact(low, high);
+    const amount = high * 0x1_0000_0000 + low;
+    const magnitude = amount < 0 ? -amount : amount;
+    if (magnitude >= threshold) return pool === 'large';
+    return amount > 0 ? pool === 'credit' : pool === 'debit';
+  };
+}
+
+/** The rows of one batch that were accepted so far, by (account, id): a small open-addressing table. */
+class WithinBatch {
+  private readonly slots: Int32Array;
+  private readonly hashes: Uint32Array;
+  private readonly idsAt: Uint32Array;
+  private readonly mask: number;
+
+  constructor(rows: number) {
+    let size = 8;
+    while (size < 2 * rows) size *= 2;
+    this.slots = new Int32Array(size).fill(-1);
+    this.mask = size - 1;
+    this.hashes = new Uint32Array(rows);
+    this.idsAt = new Uint32Array(rows);
+  }
+
+  add(row: number, hash: number, idAt: number): void {
+    this.hashes[row] = hash;
+    this.idsAt[row] = idAt;
+    let at = hash & this.mask;
+    while (this.slots[at] !== -1) at = (at + 1) & this.mask;
+    this.slots[at] = row;
+  }
+
+  /** The accepted row with the same key before `row`, or −1. */
+  find(batch: Batch, row: number, hash: number, place: number, idFrom: number, idTo: number): number {
+    const { bytes, view } = batch;
+    for (let at = hash & this.mask; ; at = (at + 1) & this.mask) {
+      const other = this.slots[at] as number;
+      if (other === -1) return -1;
+      if (
+        this.hashes[other] === hash &&
+        bytes[batch.idLengthsAt + other] === bytes[batch.idLengthsAt + row] &&
+        sameAccount(batch, view.getUint16(batch.accountsAt + 2 * other, true), place)
+      ) {
+        let i = idFrom;
+        let j = this.idsAt[other] as number;
+        while (i < idTo && bytes[i] === bytes[j]) {
+          i++;
+          j++;
+        }
+        if (i === idTo) return other;
+      }
+    }
+  }
+}
+
+/** A sender may list an account twice in a batch's dictionary. */
+function sameAccount(batch: Batch, a: number, b: number): boolean {
+  return a === b || batch.accounts[a] === batch.accounts[b];
+}

@@ -1,0 +1,60 @@
+import type { SlotSpan } from '../topology/topology.js';
+import type { Batch } from '../transaction/batch.js';
+
+/** Slots for which a shard has stopped accepting, while a migration takes them to another. */
+export interface Seal {
+  readonly migration: number;
+  readonly slots: readonly SlotSpan[];
+}
+
+/** What a shard must remember besides its known transactions: small enough to be written whole, again and again. */
+export interface SmallState {
+  /** Microseconds. Unknown transactions below it are not stored; it only grows, but for an operator's `horizon_set`. */
+  readonly horizon: number;
+  /** Transactions with a timestamp below `forgottenBelow` in records up to `foldedUpTo` are forgotten. */
+  readonly forgottenBelow: number;
+  readonly foldedUpTo: number;
+  /** The highest epoch of the topology that the shard has acted on. */
+  readonly epoch: number;
+  readonly seals: readonly Seal[];
+  readonly closed: boolean;
+}
+
+/** Transactions that the shard accepted: a batch, and which of its rows. */
+export interface Stored {
+  readonly type: 'stored';
+  readonly batch: Batch;
+  /** One bit a row, ⌈rows / 8⌉ bytes; null: every row. Whatever reads the event sees only the accepted ones. */
+  readonly accepted: Uint8Array | null;
+  readonly count: number;
+}
+
+export type ShardEvent =
+  /** Record 1 of every log. */
+  | { readonly type: 'created'; readonly shard: number; readonly small: SmallState }
+  /** A process took the log over; it fences every earlier one. */
+  | { readonly type: 'opened'; readonly assignment: number; readonly small: SmallState }
+  | Stored
+  | { readonly type: 'forgotten'; readonly horizon: number; readonly foldedUpTo: number }
+  /** The small state whole: recovery needs nothing of it from before. */
+  | { readonly type: 'checkpoint'; readonly small: SmallState }
+  /** Acted on a newer topology. */
+  | { readonly type: 'epoch'; readonly epoch: number }
+  | { readonly type: 'sealed'; readonly migration: number; readonly slots: readonly SlotSpan[] }
+  | { readonly type: 'unsealed'; readonly migration: number }
+  | { readonly type: 'closed' }
+  | { readonly type: 'horizon_set'; readonly horizon: number; readonly who: string; readonly why: string }
+  /** An operator accepted a loss: the log goes on under a new id. */
+  | {
+      readonly type: 'rebased';
+      readonly formerLogId: string;
+      readonly assignment: number;
+      readonly lost: string;
+      readonly who: string;
+      readonly why: string;
+      readonly small: SmallState;
+    };
+
+export function isAccepted(stored: Stored, row: number): boolean {
+  return stored.accepted === null || (((stored.accepted[row >> 3] as number) >> (row & 7)) & 1) === 1;
+}

@@ -1,0 +1,130 @@
+import { isAccepted, type ShardEvent, type SmallState, type Stored } from './events.js';
+import type { LogRecord } from './record.js';
+import { writeRecord } from './record.js';
+import type { ShardState } from './state.js';
+
+/** Applies one event of the record that will have (or has) `sequence`. Changes `state` in place and returns it. */
+export function evolve(state: ShardState, event: ShardEvent, sequence: number): ShardState {
+  switch (event.type) {
+    case 'stored':
+      return store(state, event, sequence);
+    case 'created':
+      return takeCheckpoint(state, event.small, sequence);
+    case 'checkpoint':
+      return takeCheckpoint(state, event.small, sequence);
+    case 'opened':
+    case 'rebased':
+      state.assignment = event.assignment;
+      return takeCheckpoint(state, event.small, sequence);
+    case 'forgotten':
+      return forget(state, event.horizon, event.foldedUpTo, sequence);
+    case 'horizon_set':
+      // What was forgotten stays forgotten: the ledger's key is what still knows it.
+      state.small = { ...state.small, horizon: event.horizon };
+      return state;
+    case 'epoch':
+      state.small = { ...state.small, epoch: Math.max(state.small.epoch, event.epoch) };
+      return state;
+    case 'sealed': {
+      const seals = state.small.seals.filter((seal) => seal.migration !== event.migration);
+      state.small = { ...state.small, seals: [...seals, { migration: event.migration, slots: event.slots }] };
+      return state;
+    }
+    case 'unsealed':
+      state.small = { ...state.small, seals: state.small.seals.filter((seal) => seal.migration !== event.migration) };
+      return state;
+    case 'closed':
+      state.small = { ...state.small, closed: true };
+      return state;
+  }
+}
+
+/** The record that holds `events`, already applied by `evolve`, after the last record of `state`. */
+export function sealRecord(
+  state: ShardState,
+  events: readonly ShardEvent[],
+  assignment: number,
+): Uint8Array<ArrayBuffer> {
+  return writeRecord({
+    logId: state.logId,
+    previous: state.hash,
+    assignment,
+    number: state.number + 1,
+    count: state.count,
+    sum: state.sum,
+    replayFrom: state.replayFrom,
+    epoch: state.small.epoch,
+    events,
+  });
+}
+
+/** The record with `sequence` and `hash` is now the last one. Called once its events were applied. */
+export function endRecord(state: ShardState, record: { sequence: number; number: number; hash: string }): void {
+  state.sequence = record.sequence;
+  state.number = record.number;
+  state.hash = record.hash;
+}
+
+/** Replays a record of the log: events, then header. The caller has checked number, chain and log id. */
+export function replayRecord(state: ShardState, record: LogRecord, sequence: number, hash: string): void {
+  for (const event of record.events) evolve(state, event, sequence);
+  state.logId = record.logId;
+  state.assignment = record.assignment;
+  // The sums of what lies before `replayFrom` are known from here only.
+  state.count = record.count;
+  state.sum = record.sum;
+  endRecord(state, { sequence, number: record.number, hash });
+}
+
+function store(state: ShardState, event: Stored, sequence: number): ShardState {
+  const { batch } = event;
+  const { bytes, view } = batch;
+  const { known } = state;
+  const numbers = new Int32Array(batch.accounts.length).fill(-1);
+  // Halves are summed apart: 65,535 rows of 32 bits stay far below 2^53.
+  let low = 0;
+  let high = 0;
+  let idAt = batch.idsAt;
+  for (let row = 0; row < batch.rows; row++) {
+    const idTo = idAt + (bytes[batch.idLengthsAt + row] as number);
+    if (isAccepted(event, row)) {
+      const place = view.getUint16(batch.accountsAt + 2 * row, true);
+      let account = numbers[place] as number;
+      if (account < 0) {
+        account = known.internAccount(batch.accounts[place] as string);
+        numbers[place] = account;
+      }
+      const amountAt = batch.amountsAt + 8 * row;
+      const amountLow = view.getUint32(amountAt, true);
+      const amountHigh = view.getInt32(amountAt + 4, true);
+      const timestampAt = batch.timestampsAt + 8 * row;
+      const timestamp = view.getUint32(timestampAt, true) + view.getUint32(timestampAt + 4, true) * 0x1_0000_0000;
+      known.add(account, known.hash(bytes, idAt, idTo), bytes, idAt, idTo, amountLow, amountHigh, timestamp, sequence);
+      low += amountLow;
+      high += amountHigh;
+    }
+    idAt = idTo;
+  }
+  state.count += event.count;
+  state.sum += BigInt(low) + (BigInt(high) << 32n);
+  return state;
+}
+
+function takeCheckpoint(state: ShardState, small: SmallState, sequence: number): ShardState {
+  state.small = small;
+  state.checkpointAt = sequence;
+  return forgetUpTo(state, sequence);
+}
+
+function forget(state: ShardState, horizon: number, foldedUpTo: number, sequence: number): ShardState {
+  const forgottenBelow = Math.max(state.small.forgottenBelow, horizon);
+  state.small = { ...state.small, horizon, forgottenBelow, foldedUpTo };
+  return forgetUpTo(state, sequence);
+}
+
+function forgetUpTo(state: ShardState, sequence: number): ShardState {
+  const { forgottenBelow, foldedUpTo } = state.small;
+  const firstKnown = state.known.forget(forgottenBelow, foldedUpTo, sequence);
+  state.replayFrom = Math.max(1, Math.min(firstKnown, foldedUpTo + 1, state.checkpointAt));
+  return state;
+}

@@ -1,0 +1,376 @@
+/**
+ * The known transactions of a shard, in log order: its memory of what it stored, by (account, id).
+ *
+ * Entries lie in segments of columns (typed arrays, outside the garbage collector's heap) that are filled once and
+ * dropped whole from the front. A table of 256 partitions, open addressing each, leads from the keyed hash of a key to
+ * its entry; a partition grows by itself, so that no insertion pays for rehashing everything. Each entry leads to the
+ * one before it of the same account, so that one account is read without passing over the others.
+ *
+ * An entry is named by a reference: 16 bits of segment, 16 bits of place. What makes an entry *known* is decided by the
+ * horizon (see `forget`); when its memory is given back is a matter of housekeeping (`sweep`) and changes no answer.
+ */
+import { hashId, type IdHashKey } from './id-hash.js';
+
+const PARTITIONS = 256;
+const PARTITION_SLOTS_MIN = 16;
+/** Not 65,536, so that no reference is `NONE`. */
+const SEGMENT_ENTRIES = 65_535;
+export const NONE = 0xffff_ffff;
+
+interface Segment {
+  readonly accounts: Uint32Array;
+  readonly hashes: Uint32Array;
+  readonly amounts: BigInt64Array;
+  readonly amountWords: Int32Array;
+  readonly timestamps: Float64Array;
+  /** Relative to `sequenceBase`. */
+  readonly sequences: Uint32Array;
+  readonly previous: Uint32Array;
+  readonly idsAt: Uint32Array;
+  readonly idLengths: Uint8Array;
+  ids: Uint8Array;
+  idBytes: number;
+  readonly sequenceBase: number;
+  length: number;
+}
+
+function newSegment(sequenceBase: number): Segment {
+  const amounts = new BigInt64Array(SEGMENT_ENTRIES);
+  return {
+    accounts: new Uint32Array(SEGMENT_ENTRIES),
+    hashes: new Uint32Array(SEGMENT_ENTRIES),
+    amounts,
+    amountWords: new Int32Array(amounts.buffer),
+    timestamps: new Float64Array(SEGMENT_ENTRIES),
+    sequences: new Uint32Array(SEGMENT_ENTRIES),
+    previous: new Uint32Array(SEGMENT_ENTRIES),
+    idsAt: new Uint32Array(SEGMENT_ENTRIES),
+    idLengths: new Uint8Array(SEGMENT_ENTRIES),
+    ids: new Uint8Array(SEGMENT_ENTRIES * 16),
+    idBytes: 0,
+    sequenceBase,
+    length: 0,
+  };
+}
+
+interface Partition {
+  slots: Uint32Array;
+  used: number;
+}
+
+/** What is kept per account while the shard knows a transaction of it. */
+interface Account {
+  readonly name: string;
+  readonly number: number;
+  readonly slot: number;
+  /** The newest entry. */
+  head: number;
+  entries: number;
+}
+
+export class KnownIds {
+  private readonly segments: (Segment | undefined)[] = [];
+  private readonly partitions: Partition[] = Array.from({ length: PARTITIONS }, () => ({
+    slots: new Uint32Array(PARTITION_SLOTS_MIN).fill(NONE),
+    used: 0,
+  }));
+  private readonly byName = new Map<string, Account>();
+  private readonly byNumber: (Account | undefined)[] = [];
+  private readonly freeNumbers: number[] = [];
+  /** Absolute numbers: segment × SEGMENT_ENTRIES + place, never wrapping. */
+  private sweptTo = 0;
+  private liveFrom = 0;
+  private end = 0;
+  private horizon = 0;
+  private foldedUpTo = 0;
+
+  constructor(
+    private readonly key: IdHashKey,
+    private readonly slotOf: (account: string) => number,
+  ) {}
+
+  /** Entries in memory, forgotten ones that were not swept yet included. */
+  get size(): number {
+    return this.end - this.sweptTo;
+  }
+
+  get accountCount(): number {
+    return this.byName.size;
+  }
+
+  /** The slot of an account, remembered for accounts that are known. */
+  slot(account: string): number {
+    return this.byName.get(account)?.slot ?? this.slotOf(account);
+  }
+
+  /** Number of an account that has entries, or −1. */
+  accountNumber(account: string): number {
+    return this.byName.get(account)?.number ?? -1;
+  }
+
+  accountName(number: number): string {
+    return this.byNumber[number]!.name;
+  }
+
+  /** The number of an account, given to it where it has none. */
+  internAccount(name: string): number {
+    let account = this.byName.get(name);
+    if (!account) {
+      const number = this.freeNumbers.pop() ?? this.byNumber.length;
+      account = { name, number, slot: this.slotOf(name), head: NONE, entries: 0 };
+      this.byName.set(name, account);
+      this.byNumber[number] = account;
+    }
+    return account.number;
+  }
+
+  hash(bytes: Uint8Array, from: number, to: number): number {
+    return hashId(this.key, bytes, from, to);
+  }
+
+  /** The known entry with this key, or `NONE`. `idHash` is `hash` of the id's bytes. */
+  find(account: number, idHash: number, bytes: Uint8Array, from: number, to: number): number {
+    const hash = mix(idHash, account);
+    const { slots } = this.partitions[hash >>> 24]!;
+    const mask = slots.length - 1;
+    for (let at = hash & mask; ; at = (at + 1) & mask) {
+      const entry = slots[at] as number;
+      if (entry === NONE) return NONE;
+      const segment = this.segments[entry >>> 16]!;
+      const place = entry & 0xffff;
+      if (
+        segment.hashes[place] === hash &&
+        segment.accounts[place] === account &&
+        segment.idLengths[place] === to - from &&
+        sameBytes(segment.ids, segment.idsAt[place] as number, bytes, from, to) &&
+        !this.isForgotten(entry)
+      ) {
+        return entry;
+      }
+    }
+  }
+
+  /** Adds an entry at the end; the key must not be known. Amount in two halves, so that no bigint is made. */
+  add(
+    account: number,
+    idHash: number,
+    bytes: Uint8Array,
+    from: number,
+    to: number,
+    amountLow: number,
+    amountHigh: number,
+    timestamp: number,
+    sequence: number,
+  ): void {
+    const segmentNumber = Math.floor(this.end / SEGMENT_ENTRIES);
+    const place = this.end - segmentNumber * SEGMENT_ENTRIES;
+    if (place === 0) this.segments[segmentNumber & 0xffff] = newSegment(sequence);
+    const segment = this.segments[segmentNumber & 0xffff]!;
+    const hash = mix(idHash, account);
+    const entry = (((segmentNumber & 0xffff) << 16) | place) >>> 0;
+    const owner = this.byNumber[account]!;
+    if (segment.idBytes + (to - from) > segment.ids.length) {
+      const ids = new Uint8Array(segment.ids.length * 2);
+      ids.set(segment.ids);
+      segment.ids = ids;
+    }
+    const { ids } = segment;
+    let idAt = segment.idBytes;
+    segment.idsAt[place] = idAt;
+    for (let i = from; i < to; i++) ids[idAt++] = bytes[i] as number;
+    segment.idBytes = idAt;
+    segment.idLengths[place] = to - from;
+    segment.accounts[place] = account;
+    segment.hashes[place] = hash;
+    segment.amountWords[2 * place] = amountLow;
+    segment.amountWords[2 * place + 1] = amountHigh;
+    segment.timestamps[place] = timestamp;
+    segment.sequences[place] = sequence - segment.sequenceBase;
+    segment.previous[place] = owner.head;
+    segment.length = place + 1;
+    owner.head = entry;
+    owner.entries += 1;
+    this.end += 1;
+    this.insert(hash, entry);
+  }
+
+  amount(entry: number): bigint {
+    return this.segments[entry >>> 16]!.amounts[entry & 0xffff] as bigint;
+  }
+
+  /** The low half of the amount, unsigned; `amountHigh` is the signed high half. */
+  amountLow(entry: number): number {
+    return (this.segments[entry >>> 16]!.amountWords[2 * (entry & 0xffff)] as number) >>> 0;
+  }
+
+  amountHigh(entry: number): number {
+    return this.segments[entry >>> 16]!.amountWords[2 * (entry & 0xffff) + 1] as number;
+  }
+
+  timestamp(entry: number): number {
+    return this.segments[entry >>> 16]!.timestamps[entry & 0xffff] as number;
+  }
+
+  sequence(entry: number): number {
+    const segment = this.segments[entry >>> 16]!;
+    return segment.sequenceBase + (segment.sequences[entry & 0xffff] as number);
+  }
+
+  account(entry: number): string {
+    return this.accountName(this.accountNumberOf(entry));
+  }
+
+  accountNumberOf(entry: number): number {
+    return this.segments[entry >>> 16]!.accounts[entry & 0xffff] as number;
+  }
+
+  id(entry: number): string {
+    const segment = this.segments[entry >>> 16]!;
+    const at = segment.idsAt[entry & 0xffff] as number;
+    return Buffer.from(segment.ids.buffer, at, segment.idLengths[entry & 0xffff]).toString('utf8');
+  }
+
+  /**
+   * From now on an entry with a timestamp below `horizon` in a record up to `foldedUpTo` is not known any more.
+   * Returns the first sequence that still holds a known entry, or `none` where none is left.
+   */
+  forget(horizon: number, foldedUpTo: number, none: number): number {
+    this.horizon = horizon;
+    this.foldedUpTo = foldedUpTo;
+    while (this.liveFrom < this.end && this.isForgotten(this.reference(this.liveFrom))) this.liveFrom += 1;
+    return this.liveFrom < this.end ? this.sequence(this.reference(this.liveFrom)) : none;
+  }
+
+  isForgotten(entry: number): boolean {
+    return this.timestamp(entry) < this.horizon && this.sequence(entry) <= this.foldedUpTo;
+  }
+
+  /** Gives back the memory of forgotten entries at the front, `entriesMax` at most. Returns how many it took out. */
+  sweep(entriesMax: number): number {
+    const to = Math.min(this.liveFrom, this.sweptTo + entriesMax);
+    const count = to - this.sweptTo;
+    for (; this.sweptTo < to; this.sweptTo++) {
+      const entry = this.reference(this.sweptTo);
+      const segment = this.segments[entry >>> 16]!;
+      const place = entry & 0xffff;
+      this.remove(segment.hashes[place] as number, entry);
+      this.release(segment.accounts[place] as number);
+      if (place === SEGMENT_ENTRIES - 1) this.segments[entry >>> 16] = undefined;
+    }
+    return count;
+  }
+
+  /** Every known entry, in log order. */
+  *entries(): Generator<number> {
+    for (let at = this.liveFrom; at < this.end; at++) {
+      const entry = this.reference(at);
+      if (!this.isForgotten(entry)) yield entry;
+    }
+  }
+
+  /** Entries of an account from the newest back to the first one at or below `sequence`, that one left out. */
+  *entriesOfAccount(account: string, sequence: number): Generator<number> {
+    const owner = this.byName.get(account);
+    if (!owner) return;
+    let left = owner.entries;
+    for (let entry = owner.head; left > 0; left--) {
+      if (this.sequence(entry) <= sequence) return;
+      yield entry;
+      entry = this.segments[entry >>> 16]!.previous[entry & 0xffff] as number;
+    }
+  }
+
+  /** The place, for `at`, of the first entry of a record above `sequence`. */
+  firstAfter(sequence: number): number {
+    let low = this.sweptTo;
+    let high = this.end;
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      if (this.sequence(this.reference(middle)) <= sequence) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** The place after the last entry. Places are numbers that only grow. */
+  get endPlace(): number {
+    return this.end;
+  }
+
+  /** The entry at a place between `firstAfter` and `endPlace`. */
+  at(place: number): number {
+    return this.reference(place);
+  }
+
+  private reference(at: number): number {
+    const segment = Math.floor(at / SEGMENT_ENTRIES);
+    return (((segment & 0xffff) << 16) | (at - segment * SEGMENT_ENTRIES)) >>> 0;
+  }
+
+  private insert(hash: number, entry: number): void {
+    const partition = this.partitions[hash >>> 24]!;
+    if (partition.used * 3 >= partition.slots.length * 2) this.grow(partition);
+    const { slots } = partition;
+    const mask = slots.length - 1;
+    let at = hash & mask;
+    while (slots[at] !== NONE) at = (at + 1) & mask;
+    slots[at] = entry;
+    partition.used += 1;
+  }
+
+  private grow(partition: Partition): void {
+    const slots = new Uint32Array(partition.slots.length * 2).fill(NONE);
+    const mask = slots.length - 1;
+    for (const entry of partition.slots) {
+      if (entry === NONE) continue;
+      let at = this.hashOf(entry) & mask;
+      while (slots[at] !== NONE) at = (at + 1) & mask;
+      slots[at] = entry;
+    }
+    partition.slots = slots;
+  }
+
+  /** Takes an entry out of the table and closes the gap, so that probing never meets a tombstone. */
+  private remove(hash: number, entry: number): void {
+    const partition = this.partitions[hash >>> 24]!;
+    const { slots } = partition;
+    const mask = slots.length - 1;
+    let gap = hash & mask;
+    while (slots[gap] !== entry) gap = (gap + 1) & mask;
+    for (let at = (gap + 1) & mask; slots[at] !== NONE; at = (at + 1) & mask) {
+      const home = this.hashOf(slots[at] as number) & mask;
+      // An entry may move into the gap if its home does not lie between the gap and where it is now.
+      if (((at - home) & mask) >= ((at - gap) & mask)) {
+        slots[gap] = slots[at] as number;
+        gap = at;
+      }
+    }
+    slots[gap] = NONE;
+    partition.used -= 1;
+  }
+
+  private hashOf(entry: number): number {
+    return this.segments[entry >>> 16]!.hashes[entry & 0xffff] as number;
+  }
+
+  private release(number: number): void {
+    const account = this.byNumber[number]!;
+    account.entries -= 1;
+    if (account.entries > 0) return;
+    this.byName.delete(account.name);
+    this.byNumber[number] = undefined;
+    this.freeNumbers.push(number);
+  }
+}
+
+/** Spreads one id's hash over the accounts that use it. */
+function mix(idHash: number, account: number): number {
+  let hash = idHash ^ Math.imul(account + 1, 0x9e37_79b1);
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85eb_ca6b);
+  return (hash ^ (hash >>> 13)) >>> 0;
+}
+
+function sameBytes(a: Uint8Array, aFrom: number, b: Uint8Array, from: number, to: number): boolean {
+  for (let i = from, j = aFrom; i < to; i++, j++) if (a[j] !== b[i]) return false;
+  return true;
+}

@@ -1,0 +1,145 @@
+/**
+ * What of a shard's log is not in the data table yet: sums per account beyond a watermark, for balance reads and for
+ * the fold. Counts acknowledged records only.
+ *
+ * A reader names the watermark that it saw in SQL. That may be the one before the fold in flight or the one after it,
+ * or the one before the last fold; those are answered from sums. Any other is answered by walking the account's
+ * entries.
+ */
+import type { KnownIds } from './known-ids.js';
+
+interface AccountSum {
+  sum: bigint;
+  count: number;
+}
+
+interface FoldedRange {
+  readonly to: number;
+  readonly sums: Map<number, AccountSum>;
+}
+
+/** 2^20 halves of 32 bits stay below 2^53. */
+const RUN_MAX = 1 << 20;
+
+export class Pending {
+  /** Beyond `base`: what the oldest watermark that is answered from sums does not cover. */
+  private totals = new Map<number, AccountSum>();
+  private base: number | null = null;
+  /** At most two: the last fold, and the one in flight. */
+  private ranges: FoldedRange[] = [];
+  private acknowledged = 0;
+
+  constructor(private readonly known: KnownIds) {}
+
+  private counted = 0;
+
+  /** Transactions beyond the last committed watermark. */
+  get count(): number {
+    return this.counted;
+  }
+
+  /**
+   * The oldest watermark that is answered from sums; null before the first look at the data table. Nothing above it may
+   * be forgotten: an account number given to another account would bring its sums along.
+   */
+  get oldestAnswered(): number | null {
+    return this.base;
+  }
+
+  /** The entries in the places [from, to) were acknowledged; they end with record `sequence`. */
+  acknowledge(from: number, to: number, sequence: number): void {
+    this.acknowledged = sequence;
+    if (this.base === null) return;
+    this.addPlaces(this.totals, from, to);
+    this.counted += to - from;
+  }
+
+  /** The watermark is known to be at `sequence`, by a look at the data table: count anew from the entries. */
+  rebase(sequence: number): void {
+    this.base = sequence;
+    this.ranges = [];
+    this.totals = new Map();
+    const from = this.known.firstAfter(sequence);
+    const to = this.known.firstAfter(this.acknowledged);
+    this.addPlaces(this.totals, from, to);
+    this.counted = Math.max(0, to - from);
+  }
+
+  /** A fold of the records up to `to` is about to be sent; the entries are those in the places [fromPlace, toPlace). */
+  beginFold(to: number, fromPlace: number, toPlace: number): void {
+    if (this.base === null) throw new Error('a fold begins at an unknown watermark');
+    const sums = new Map<number, AccountSum>();
+    this.addPlaces(sums, fromPlace, toPlace);
+    this.ranges = [...this.ranges.filter((range) => range.to < to), { to, sums }].slice(-2);
+  }
+
+  /** The fold up to `to` was committed. The one before it is no longer answered from sums. */
+  commitFold(to: number, count: number): void {
+    this.counted -= count;
+    while (this.ranges.length > 1 && (this.ranges[0] as FoldedRange).to < to) {
+      const range = this.ranges.shift() as FoldedRange;
+      for (const [account, folded] of range.sums) subtract(this.totals, account, folded);
+      this.base = range.to;
+    }
+  }
+
+  /** The sum of an account's acknowledged transactions beyond exactly `watermark`. */
+  beyond(account: string, watermark: number): AccountSum {
+    const number = this.known.accountNumber(account);
+    if (number < 0) return { sum: 0n, count: 0 };
+    const covered = this.ranges.filter((range) => range.to <= watermark);
+    const exact = watermark === this.base || covered.at(-1)?.to === watermark;
+    if (!exact) return this.walk(account, watermark);
+    const total = { ...(this.totals.get(number) ?? { sum: 0n, count: 0 }) };
+    for (const range of covered) {
+      const folded = range.sums.get(number);
+      if (!folded) continue;
+      total.sum -= folded.sum;
+      total.count -= folded.count;
+    }
+    return total;
+  }
+
+  private walk(account: string, watermark: number): AccountSum {
+    const total = { sum: 0n, count: 0 };
+    for (const entry of this.known.entriesOfAccount(account, watermark)) {
+      if (this.known.sequence(entry) > this.acknowledged) continue;
+      total.sum += this.known.amount(entry);
+      total.count += 1;
+    }
+    return total;
+  }
+
+  /** Runs of one account are summed in halves first, which makes one bigint a run instead of one a row. */
+  private addPlaces(sums: Map<number, AccountSum>, from: number, to: number): void {
+    let place = from;
+    while (place < to) {
+      const account = this.known.accountNumberOf(this.known.at(place));
+      let low = 0;
+      let high = 0;
+      const runFrom = place;
+      const runTo = Math.min(to, place + RUN_MAX);
+      do {
+        const entry = this.known.at(place);
+        low += this.known.amountLow(entry);
+        high += this.known.amountHigh(entry);
+        place += 1;
+      } while (place < runTo && this.known.accountNumberOf(this.known.at(place)) === account);
+      let sum = sums.get(account);
+      if (!sum) {
+        sum = { sum: 0n, count: 0 };
+        sums.set(account, sum);
+      }
+      sum.sum += BigInt(low) + (BigInt(high) << 32n);
+      sum.count += place - runFrom;
+    }
+  }
+}
+
+function subtract(sums: Map<number, AccountSum>, account: number, folded: AccountSum): void {
+  const sum = sums.get(account);
+  if (!sum) return;
+  sum.sum -= folded.sum;
+  sum.count -= folded.count;
+  if (sum.count === 0) sums.delete(account);
+}
