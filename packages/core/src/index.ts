@@ -1,3 +1,4 @@
+export * from './fold/index.js';
 export * from './ports.js';
 export * from './router/route.js';
 export * from './shard/ask-protocol.js';

@@ -11,7 +11,7 @@ export interface SlotRange {
  * `open`: accepts. `closing`: its slots move away. `closed`: its log ends with `closed`, still to be folded.
  * `retired`: final. `damaged`: its log lost something; an operator decides. `failed`: its process will not stay up.
  */
-export type ShardState = 'open' | 'closing' | 'closed' | 'retired' | 'damaged' | 'failed';
+export type ShardLifecycle = 'open' | 'closing' | 'closed' | 'retired' | 'damaged' | 'failed';
 
 export interface ShardEntry {
   readonly id: number;
@@ -20,7 +20,7 @@ export interface ShardEntry {
   readonly node: string;
   /** Grows at each start of a process for it; the one fencing token. 0: never started. */
   readonly assignment: number;
-  readonly state: ShardState;
+  readonly state: ShardLifecycle;
   /** 32 hexadecimal digits, random, written into record 1 of its log and into every record after. */
   readonly logId: string;
   readonly replicas: number;
