@@ -43,6 +43,11 @@ export interface FoldRequest {
   /** Where the watermark stands afterwards: always the whole range, whatever was set aside. */
   readonly to: { readonly sequence: number; readonly number: number; readonly hash: string };
   readonly rows: FoldRows;
+  /**
+   * Touch no account: every row is set aside as `row_locked`. For the smallest unit that met transient errors too
+   * often, so that a fold never stops for one account.
+   */
+  readonly setAsideAll?: boolean;
 }
 
 export type SetAsideReason = 'row_locked' | 'row_missing' | 'constraint' | 'out_of_range' | 'sql_error';
@@ -62,7 +67,10 @@ export type FoldOutcome =
   | { readonly outcome: 'watermark_differs'; readonly watermark: Watermark | null }
   /** A higher assignment has folded: this process is stale and must exit. Nothing was written. */
   | { readonly outcome: 'superseded'; readonly watermark: Watermark }
-  /** A table is locked as a whole: wait and try again. Nothing was written. */
+  /**
+   * A table is locked as a whole, or a table or a privilege is missing: wait and try again, and say `detail` to
+   * `doctor`. It belongs to no single account, so nothing is set aside. Nothing was written.
+   */
   | { readonly outcome: 'blocked'; readonly detail: string };
 
 export type LedgerState = 'applied' | 'set_aside' | 'written_off';
@@ -76,6 +84,7 @@ export interface LedgerRow {
   readonly shard: number | null;
   readonly sequence: number | null;
   readonly state: LedgerState;
+  /** Why it was set aside; kept when it is applied or written off later. null: never set aside. */
   readonly reason: SetAsideReason | null;
   /** Where an operator moved it; null: its own account. */
   readonly appliedAccount: string | null;
@@ -84,8 +93,10 @@ export interface LedgerRow {
 /** The SQL part of a balance read, from one statement. */
 export interface BalanceRow {
   readonly account: string;
-  /** null: the data table has no such row. */
+  /** null: the data table has no such row, or `rowProblem` says why its balance can't be told. */
   readonly row: bigint | null;
+  /** The row is there, but its balance is NULL, NaN or no whole number of minor units: a sentence. */
+  readonly rowProblem: string | null;
   readonly setAside: bigint;
   /** Ids written by the direct path that a shard may hold too; readers leave them out of pending. */
   readonly directIds: readonly string[];
@@ -114,8 +125,11 @@ export type DirectOutcome =
   | { readonly outcome: 'unavailable'; readonly detail: string };
 
 export interface SetAsideRow extends LedgerRow {
+  /** The database's own words. */
   readonly detail: string | null;
+  /** ISO 8601, UTC. */
   readonly setAsideAt: string;
+  /** Failed retries since. */
   readonly attempts: number;
 }
 
@@ -128,8 +142,9 @@ export interface ConflictRow {
   readonly id: string;
   readonly amount: bigint;
   readonly timestamp: number;
-  /** The amount that took effect first. */
-  readonly ledgerAmount: bigint;
+  /** The amount that took effect first; null where there is none: the text can't be stored in the ledger (`detail`). */
+  readonly ledgerAmount: bigint | null;
+  readonly detail: string | null;
   readonly state: 'open' | 'resolved';
 }
 
@@ -137,6 +152,83 @@ export interface ConflictRow {
 export interface OperatorNote {
   readonly who: string;
   readonly why: string;
+}
+
+/** One operator's action, as kept. */
+export interface OperatorAction extends OperatorNote {
+  /** ISO 8601, UTC. */
+  readonly at: string;
+  readonly action: 'move' | 'write_off' | 'resolve_conflict' | 'reset_watermark';
+  /** What it was done to, in words that name the key. */
+  readonly subject: string;
+}
+
+/** A number of transactions and the sum of their amounts. Sums may exceed 64 bits. */
+export interface CountAndSum {
+  readonly count: bigint;
+  readonly sum: bigint;
+}
+
+/**
+ * What the folds of one log did since its watermark row began (at `baseSequence`: 0, or where a repair set it).
+ * The log's own running count and sum between `baseSequence` and `watermark.sequence` equal
+ * folded + dropped + conflicts, and `folded` equals what the ledger holds of (shard, log id).
+ */
+export interface FoldTotals {
+  readonly watermark: Watermark;
+  readonly baseSequence: number;
+  /** Ledger rows inserted, whether applied or set aside. */
+  readonly folded: CountAndSum;
+  readonly dropped: CountAndSum;
+  readonly conflicts: CountAndSum;
+  /** false: a log id that a repair ended; its last watermark and its totals are kept. */
+  readonly current: boolean;
+}
+
+/** Ledger rows of one log, counted in the ledger itself. */
+export interface LedgerTotals {
+  /** null, null: the direct path. */
+  readonly shard: number | null;
+  readonly logId: string | null;
+  readonly rows: CountAndSum;
+  readonly firstSequence: number | null;
+  readonly lastSequence: number | null;
+}
+
+/**
+ * Everything the database knows of one account, in minor units, from one snapshot.
+ *
+ * By the account that clients named: `ownApplied` + `movedOut` + `setAside` + `writtenOff` = the ledger's rows.
+ * By the row that was changed: `row` = `opening` + `ownApplied` + `movedIn` + drift.
+ */
+export interface AccountTotals {
+  readonly account: string;
+  /** Balance before spill's first change; null: spill has not changed the row yet, or it held a fraction. */
+  readonly opening: bigint | null;
+  readonly row: bigint | null;
+  readonly rowProblem: string | null;
+  /** Added to its own row, the direct path included. */
+  readonly ownApplied: CountAndSum;
+  /** The part of `ownApplied` that came the direct path. */
+  readonly direct: CountAndSum;
+  /** Of other accounts, moved here by an operator. */
+  readonly movedIn: CountAndSum;
+  /** Of this account, applied to another by an operator. */
+  readonly movedOut: CountAndSum;
+  readonly setAside: CountAndSum;
+  readonly writtenOff: CountAndSum;
+  /** In no balance. */
+  readonly conflicts: CountAndSum;
+  /** row − opening − ownApplied − movedIn: what other code did to the row. null where row or opening is unknown. */
+  readonly drift: bigint | null;
+}
+
+/** A ledger row with its place in the log, for comparing log and ledger. */
+export interface LogLedgerRow extends LedgerRow {
+  readonly logId: string;
+  readonly sequence: number;
+  readonly shard: number;
+  readonly index: number;
 }
 
 export interface SchemaStatement {
@@ -186,12 +278,52 @@ export interface DataTable {
     applied: number;
     remaining: number;
   }>;
+  /** Accounts with set-aside rows that are due, ascending by bytes, strictly after `after`. */
+  dueSetAsideAccounts(query: { after?: string; limit: number }): Promise<string[]>;
+  /** Rejects with `OperatorActionError`: no such row, not set aside any more, or the other row refused or locked. */
   moveSetAside(key: { account: string; id: string }, toAccount: string, note: OperatorNote): Promise<LedgerRow>;
+  /** Rejects with `OperatorActionError`. The amount is then in no balance. */
   writeOff(key: { account: string; id: string }, note: OperatorNote): Promise<LedgerRow>;
   listConflicts(filter: { state?: 'open' | 'resolved'; limit: number }): Promise<ConflictRow[]>;
   resolveConflict(key: { logId: string; sequence: number; index: number }, note: OperatorNote): Promise<ConflictRow>;
-  /** Drops direct marks whose id every shard that may hold the account has folded past. */
+  /** The newest first. */
+  listOperatorActions(limit: number): Promise<OperatorAction[]>;
+  /**
+   * Drops direct marks set before `before` (microseconds, the database's clock). The caller takes for it the oldest of
+   * the times up to which every shard that may hold an account has folded, less `dedupe_window` and the clock skew.
+   * `watermarks` are those it took the times from: where one of them is not reached any more (a database set back),
+   * nothing is dropped. Returns how many were.
+   */
   clearDirectMarks(before: number, watermarks: readonly Watermark[]): Promise<number>;
+
+  /** For `verify`: per account, ascending by bytes, strictly after `after`; one snapshot a call. */
+  accountTotals(query: { after?: string; accounts?: readonly string[]; limit: number }): Promise<{
+    accounts: AccountTotals[];
+    watermarks: ReadonlyMap<number, Watermark>;
+  }>;
+  /** For `verify`: what folds say they did, a log id a row. */
+  foldTotals(): Promise<FoldTotals[]>;
+  /** For `verify`: what the ledger holds, a log id a row. Reads the whole ledger. */
+  ledgerTotals(): Promise<LedgerTotals[]>;
+  /**
+   * For `verify`: ledger rows of a shard's log with `fromSequence` ≤ sequence ≤ `toSequence`, by (sequence, index),
+   * strictly after `after`.
+   */
+  ledgerOfLog(query: {
+    shard: number;
+    logId: string;
+    fromSequence: number;
+    toSequence: number;
+    after?: { readonly sequence: number; readonly index: number };
+    limit: number;
+  }): Promise<LogLedgerRow[]>;
+  /** For `verify`: conflicts of a shard's log in a range of sequences, both inclusive. */
+  conflictsOfLog(query: {
+    shard: number;
+    logId: string;
+    fromSequence: number;
+    toSequence: number;
+  }): Promise<ConflictRow[]>;
 
   /** What is wrong with the mapping or missing in the schema; empty: ready. Each a sentence naming the way out. */
   checkSchema(): Promise<string[]>;
