@@ -1,0 +1,299 @@
+import { type Names, NO_HASH, readRecord, recordHash, type SmallState, writeRecord } from '@spill/core';
+import {
+  DeliverPolicy,
+  DiscardPolicy,
+  ErrorCode,
+  type JetStreamClient,
+  type JetStreamManager,
+  type NatsConnection,
+  NatsError,
+  RetentionPolicy,
+  StorageType,
+  type StreamConfig,
+  type StreamInfo,
+} from 'nats';
+import { isWrongSequence } from './topology-store.js';
+
+/** A record as the log holds it. `time`: JetStream's timestamp, microseconds. */
+export interface LogMessage {
+  readonly sequence: number;
+  readonly time: number;
+  readonly bytes: Uint8Array;
+}
+
+export interface LogInfo {
+  readonly firstSequence: number;
+  readonly lastSequence: number;
+  readonly bytes: number;
+  readonly replicas: number;
+  readonly leader: string | null;
+  /** What of the stream's configuration could lose records: sentences; empty is good. */
+  readonly problems: readonly string[];
+}
+
+export type AppendOutcome =
+  | { readonly outcome: 'stored'; readonly sequence: number }
+  /** Somebody else has written: this writer is fenced for good. */
+  | { readonly outcome: 'fenced'; readonly detail: string }
+  /** Certainly not stored (disk full, no leader): the same bytes may be tried again. */
+  | { readonly outcome: 'refused'; readonly detail: string };
+
+/** It can't be told whether the record was stored: exit, open again, and let `opened` decide. */
+export class AmbiguousAppendError extends Error {
+  override readonly name = 'AmbiguousAppendError';
+}
+
+/** There is no stream for this log. Never created by opening: an absent log is damage. */
+export class LogMissingError extends Error {
+  override readonly name = 'LogMissingError';
+}
+
+const STREAM_NOT_FOUND = 10_059;
+const NO_MESSAGE_FOUND = 10_037;
+/** Far below the 64 MB at which the server drops a slow reader. */
+const READ_AHEAD_BYTES = 16 * 1024 * 1024;
+const READ_SILENCE_MS = 15_000;
+
+/**
+ * One shard's log: a JetStream stream, written through a connection of its own that never reconnects by itself.
+ * One record in flight at a time; the caller sees to that.
+ */
+export class JetStreamLog {
+  private readonly js: JetStreamClient;
+  private readonly stream: string;
+  private readonly subject: string;
+
+  private constructor(
+    readonly nc: NatsConnection,
+    private readonly jsm: JetStreamManager,
+    names: Names,
+    readonly shard: number,
+    private readonly appendTimeoutMs: number,
+  ) {
+    this.js = nc.jetstream({ timeout: appendTimeoutMs });
+    this.stream = names.logStream(shard);
+    this.subject = names.logSubject(shard);
+  }
+
+  static async open(nc: NatsConnection, names: Names, shard: number, appendTimeoutMs = 5_000): Promise<JetStreamLog> {
+    const jsm = await nc.jetstreamManager({ checkAPI: false, timeout: 5_000 });
+    return new JetStreamLog(nc, jsm, names, shard, appendTimeoutMs);
+  }
+
+  /** @throws LogMissingError */
+  async info(): Promise<LogInfo> {
+    try {
+      return describe(await this.jsm.streams.info(this.stream));
+    } catch (error) {
+      throw this.missingOr(error);
+    }
+  }
+
+  /**
+   * Appends one record, fenced: stored only as the very next after `expectedLast`.
+   *
+   * @throws AmbiguousAppendError
+   */
+  async append(bytes: Uint8Array, expectedLast: number): Promise<AppendOutcome> {
+    try {
+      const ack = await this.js.publish(this.subject, bytes, {
+        expect: { lastSequence: expectedLast, streamName: this.stream },
+        timeout: this.appendTimeoutMs,
+      });
+      if (ack.seq !== expectedLast + 1 || ack.duplicate) {
+        throw new AmbiguousAppendError(
+          `record ${expectedLast + 1} of shard ${this.shard} was acknowledged as ${ack.seq}${ack.duplicate ? ', a duplicate' : ''}`,
+        );
+      }
+      return { outcome: 'stored', sequence: ack.seq };
+    } catch (error) {
+      if (error instanceof AmbiguousAppendError) throw error;
+      if (isWrongSequence(error)) return { outcome: 'fenced', detail: (error as Error).message };
+      if (error instanceof NatsError && (error.api_error || error.code === ErrorCode.NoResponders)) {
+        return { outcome: 'refused', detail: error.api_error?.description ?? 'no JetStream server takes the record' };
+      }
+      throw new AmbiguousAppendError(`record ${expectedLast + 1} of shard ${this.shard} was not answered`, {
+        cause: error,
+      });
+    }
+  }
+
+  /** The last record, or null in an empty stream. @throws LogMissingError */
+  async last(): Promise<LogMessage | null> {
+    return this.message({ last_by_subj: this.subject });
+  }
+
+  /** null: not there (any more). @throws LogMissingError */
+  async get(sequence: number): Promise<LogMessage | null> {
+    return this.message({ seq: sequence });
+  }
+
+  /**
+   * The records from `from` to `to`, both inclusive, in order and without gaps.
+   *
+   * @throws Error where one is missing or nothing arrives for 15 s.
+   */
+  async *read(from: number, to: number): AsyncGenerator<LogMessage> {
+    if (from > to) return;
+    const consumer = await this.js.consumers.get(this.stream, {
+      deliver_policy: DeliverPolicy.StartSequence,
+      opt_start_seq: from,
+    });
+    const messages = await consumer.consume({ max_bytes: READ_AHEAD_BYTES });
+    let silence: NodeJS.Timeout | undefined;
+    let silent = false;
+    const watch = (): void => {
+      clearTimeout(silence);
+      silence = setTimeout(() => {
+        silent = true;
+        messages.stop();
+      }, READ_SILENCE_MS);
+    };
+    try {
+      watch();
+      for await (const message of messages) {
+        watch();
+        yield { sequence: message.seq, time: Math.floor(message.info.timestampNanos / 1000), bytes: message.data };
+        if (message.seq >= to) return;
+      }
+      throw new Error(
+        silent
+          ? `reading shard ${this.shard}'s log from ${from} fell silent before ${to}`
+          : `reading shard ${this.shard}'s log from ${from} ended before ${to}`,
+      );
+    } finally {
+      clearTimeout(silence);
+      await messages.close();
+    }
+  }
+
+  /** Removes the records below `sequence`; the caller has asked `mayPurgeBelow`. Returns how many went. */
+  async purgeBelow(sequence: number): Promise<number> {
+    if (!Number.isSafeInteger(sequence) || sequence < 2) {
+      throw new RangeError(`a purge below ${sequence} would empty the log`);
+    }
+    return (await this.jsm.streams.purge(this.stream, { seq: sequence })).purged;
+  }
+
+  private async message(query: { seq: number } | { last_by_subj: string }): Promise<LogMessage | null> {
+    try {
+      const stored = await this.jsm.streams.getMessage(this.stream, query);
+      return { sequence: stored.seq, time: stored.time.getTime() * 1000, bytes: stored.data };
+    } catch (error) {
+      if (errCode(error) === NO_MESSAGE_FOUND) return null;
+      throw this.missingOr(error);
+    }
+  }
+
+  private missingOr(error: unknown): unknown {
+    if (errCode(error) !== STREAM_NOT_FOUND) return error;
+    return new LogMissingError(`the stream ${this.stream} of shard ${this.shard} does not exist`, { cause: error });
+  }
+}
+
+export interface CreateLog {
+  readonly shard: number;
+  /** 32 hexadecimal digits, random. */
+  readonly logId: string;
+  readonly replicas: number;
+  readonly small: SmallState;
+}
+
+/**
+ * Makes the stream of a new shard and writes record 1 (`created`). Repeating it after a crash in between is safe: where
+ * record 1 is there and alone, its log id is returned.
+ *
+ * @returns the log id that the topology must name.
+ * @throws Error where the stream holds more than a first record.
+ */
+export async function createLog(nc: NatsConnection, names: Names, create: CreateLog): Promise<string> {
+  const jsm = await nc.jetstreamManager({ checkAPI: false, timeout: 10_000 });
+  await ensureStream(jsm, names, create);
+  const log = await JetStreamLog.open(nc, names, create.shard, 10_000);
+  const record = writeRecord({
+    logId: create.logId,
+    previous: NO_HASH,
+    assignment: 0,
+    number: 1,
+    count: 0,
+    sum: 0n,
+    replayFrom: 1,
+    epoch: create.small.epoch,
+    events: [{ type: 'created', shard: create.shard, small: create.small }],
+  });
+  const outcome = await log.append(record, 0);
+  if (outcome.outcome === 'stored') return create.logId;
+  const last = await log.last();
+  const first = last && readRecord(last.bytes);
+  if (last?.sequence === 1 && first?.events[0]?.type === 'created') return first.logId;
+  throw new Error(
+    `the stream ${names.logStream(create.shard)} is there already, and it is not a new log (${outcome.outcome}: ` +
+      `${outcome.detail}). If another spill cluster uses this server, give this one its own prefix (--prefix)`,
+  );
+}
+
+async function ensureStream(jsm: JetStreamManager, names: Names, create: CreateLog): Promise<void> {
+  try {
+    await jsm.streams.info(names.logStream(create.shard));
+  } catch (error) {
+    if (errCode(error) !== STREAM_NOT_FOUND) throw error;
+    await jsm.streams.add(logConfig(names, create.shard, create.replicas));
+  }
+}
+
+function logConfig(names: Names, shard: number, replicas: number): Partial<StreamConfig> {
+  return {
+    name: names.logStream(shard),
+    description: `spill: the log of shard ${shard}`,
+    subjects: [names.logSubject(shard)],
+    storage: StorageType.File,
+    retention: RetentionPolicy.Limits,
+    discard: DiscardPolicy.New,
+    max_msgs: -1,
+    max_bytes: -1,
+    max_age: 0,
+    max_msgs_per_subject: -1,
+    num_replicas: replicas,
+    deny_delete: true,
+    deny_purge: false,
+    allow_direct: false,
+    allow_rollup_hdrs: false,
+  };
+}
+
+/** Field by field: anything that could drop or delay an acknowledged record. */
+function describe(info: StreamInfo): LogInfo {
+  const config = info.config as StreamConfig & { persist_mode?: string; allow_msg_ttl?: boolean };
+  const problems: string[] = [];
+  const want = (holds: boolean, sentence: string): void => {
+    if (!holds) problems.push(`stream ${config.name}: ${sentence}`);
+  };
+  want(config.storage === StorageType.File, `storage is ${config.storage}, it must be file`);
+  want(config.retention === RetentionPolicy.Limits, `retention is ${config.retention}, it must be limits`);
+  want(config.discard === DiscardPolicy.New, `discard is ${config.discard}, it must be new`);
+  want(config.max_msgs === -1, `max_msgs is ${config.max_msgs}, there must be no limit`);
+  want(config.max_bytes === -1, `max_bytes is ${config.max_bytes}, there must be no limit`);
+  want(config.max_age === 0, `max_age is ${config.max_age}, there must be no limit`);
+  want(config.max_msgs_per_subject === -1, `max_msgs_per_subject is ${config.max_msgs_per_subject}`);
+  want(config.deny_delete === true, 'deny_delete must be true');
+  want(!config.allow_rollup_hdrs, 'allow_rollup_hdrs must be false');
+  want(!config.allow_msg_ttl, 'allow_msg_ttl must be false');
+  want(config.persist_mode === undefined || config.persist_mode === 'default', 'persist_mode must not be async');
+  return {
+    firstSequence: info.state.first_seq,
+    lastSequence: info.state.last_seq,
+    bytes: info.state.bytes,
+    replicas: config.num_replicas,
+    leader: info.cluster?.leader ?? null,
+    problems,
+  };
+}
+
+/** Hash of a message's bytes, as the chain and the witnesses carry it. */
+export function hashOf(message: LogMessage): string {
+  return recordHash(message.bytes);
+}
+
+function errCode(error: unknown): number | undefined {
+  return error instanceof NatsError ? error.api_error?.err_code : undefined;
+}
