@@ -36,6 +36,9 @@ beforeEach(async () => {
 
 afterEach(async () => {
   for (const server of servers.splice(0)) await server.stop();
+  const file = embeddedServerFilePath(dataDir);
+  const left = existsSync(file) ? await readFile(file, 'utf8') : '';
+  if (left.endsWith('}\n')) await endProcess(JSON.parse(left)); // Where a test failed half-way.
   for (const child of children.splice(0)) child.kill('SIGKILL');
   await rm(dataDir, { recursive: true, force: true });
 });
@@ -48,13 +51,14 @@ async function start(more: Partial<Parameters<typeof startEmbeddedServer>[0]> = 
 
 /** A nats-server that nobody waits for any more, as a killed node leaves it: its parent has ended. */
 async function leaveOrphan(): Promise<number> {
+  const port = await freePort();
   const code = `
     import { startEmbeddedServer } from ${JSON.stringify(new URL('../../packages/node/dist/nats/embedded-server.js', import.meta.url).href)};
-    const [binary, dataDir] = process.argv.slice(1);
-    const server = await startEmbeddedServer({ binary, dataDir, port: 0, log: () => {} });
+    const [binary, dataDir, port] = process.argv.slice(1);
+    const server = await startEmbeddedServer({ binary, dataDir, port: Number(port), log: () => {} });
     console.log(server.pid);
   `;
-  const parent = spawn(process.execPath, ['--input-type=module', '-e', code, binary, dataDir], {
+  const parent = spawn(process.execPath, ['--input-type=module', '-e', code, binary, dataDir, String(port)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   children.push(parent);
@@ -96,7 +100,7 @@ describe('the embedded nats-server', () => {
   });
 
   it('tells of its own end, and keeps what was acknowledged', async () => {
-    const first = await start();
+    const first = await start({ port: await freePort() });
     const client = await connect({ servers: first.url, reconnect: false });
     await (await client.jetstreamManager()).streams.add({ name: 'KEPT', subjects: ['kept'] });
     await client.jetstream().publish('kept', 'x');

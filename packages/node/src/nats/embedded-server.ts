@@ -26,6 +26,7 @@ const STOP_WAIT_MS = 5_000;
 // Reading back the streams comes before ready, and a log may hold many gigabytes.
 const START_WAIT_MS = 10 * 60_000;
 const LINES_KEPT = 30;
+const WRITE_ERROR = /critical write error|JetStream out of .*resources|disabling JetStream/i;
 
 export interface EmbeddedServerOptions {
   /** The nats-server executable (`provideNatsServer`). */
@@ -42,6 +43,11 @@ export interface EmbeddedServerOptions {
   readonly maxFileStoreBytes?: number;
   /** Told each warning and error that the server logs, and when an orphan was ended. */
   readonly log: (message: string) => void;
+  /**
+   * Told when the server can no longer write: the disk is full for real, or its files are not its own. From then on it
+   * answers no publish any more (each times out) until it is started again, whatever is freed in the meantime.
+   */
+  readonly onWriteError?: (message: string) => void;
 }
 
 export interface EmbeddedServer {
@@ -127,7 +133,7 @@ interface ReadyServer {
  */
 function followLog(
   child: ChildProcess,
-  log: (message: string) => void,
+  options: EmbeddedServerOptions,
 ): { ready: Promise<ReadyServer>; last: string[] } {
   const last: string[] = [];
   const ports = { port: 0, monitorPort: 0 };
@@ -136,7 +142,9 @@ function followLog(
     lines.on('line', (line) => {
       last.push(line);
       if (last.length > LINES_KEPT) last.shift();
-      if (/\[(WRN|ERR|FTL)\]/.test(line)) log(`nats-server: ${line.replace(/^.*?(?=\[(WRN|ERR|FTL)\])/, '')}`);
+      const complaint = /\[(?:WRN|ERR|FTL)\].*/.exec(line)?.[0];
+      if (complaint) options.log(`nats-server: ${complaint}`);
+      if (complaint && WRITE_ERROR.test(complaint)) options.onWriteError?.(complaint);
       const client = /Listening for client connections on \S+:(\d+)/.exec(line);
       if (client) ports.port = Number(client[1]);
       const monitor = /Starting http monitor on \S+:(\d+)/.exec(line);
@@ -220,7 +228,7 @@ export async function startEmbeddedServer(options: EmbeddedServerOptions): Promi
     writeEmbeddedServerFile(dataDir, { ...identity, port: options.port, monitorPort: options.monitorPort ?? 0 });
   }
 
-  const { ready, last } = followLog(child, options.log);
+  const { ready, last } = followLog(child, options);
   const stop = async (): Promise<void> => {
     child.kill('SIGTERM');
     if ((await within(exited, STOP_WAIT_MS)) !== undefined) return;

@@ -1,16 +1,28 @@
+import { randomInt } from 'node:crypto';
 import { createServer } from 'node:net';
 
-/** A port of 127.0.0.1 that is free now. Another process may take it before it is used: bind soon, or bind to 0. */
-export function freePort(): Promise<number> {
+// Below the ports that systems give to outgoing connections (from 32768 on Linux, 49152 elsewhere): a port from those
+// may be taken by any process's next connection, so that a server that is started again would not get it back.
+const FIRST_PORT = 10_000;
+const LAST_PORT = 32_000;
+const TRIES = 100;
+
+function isFree(port: number): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => {
-        if (address === null || typeof address === 'string') reject(new Error('a TCP server without a port'));
-        else resolve(address.port);
-      });
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRINUSE' || error.code === 'EACCES') resolve(false);
+      else reject(error);
     });
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
   });
+}
+
+/** A port of 127.0.0.1 that is free now, and likely to stay so until it is used. */
+export async function freePort(): Promise<number> {
+  for (let i = 0; i < TRIES; i++) {
+    const port = randomInt(FIRST_PORT, LAST_PORT);
+    if (await isFree(port)) return port;
+  }
+  throw new Error(`no free port of 127.0.0.1 found in ${TRIES} tries`);
 }

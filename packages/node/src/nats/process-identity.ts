@@ -22,16 +22,23 @@ function readOrUndefined(path: string): string | undefined {
   }
 }
 
-/** From Linux's /proc. The boot's id goes in, since ticks and pids start again with each boot. */
-function identityFromProc(pid: number): ProcessIdentity | undefined {
+/**
+ * From Linux's /proc. The boot's id goes in, since ticks and pids start again with each boot. A process whose first
+ * thread has ended is not gone before its other threads are: until then it holds its files and sockets, though it has no
+ * command line any more, which is then `undefined` here.
+ */
+function lookInProc(pid: number): { startTime: string; commandLine: string | undefined } | undefined {
   const stat = readOrUndefined(`/proc/${pid}/stat`);
   const commandLine = readOrUndefined(`/proc/${pid}/cmdline`);
   if (stat === undefined || commandLine === undefined) return undefined;
   // The second field is the program's name in brackets and may hold anything, so count from its end: state is field 3.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  if (fields[0] === 'Z' || fields[0] === 'X') return undefined;
+  const [state, threads, startTicks] = [fields[3 - 3]!, Number(fields[20 - 3]), fields[22 - 3]!];
+  const ending = state === 'Z' || state === 'X';
+  if (ending && threads <= 1) return undefined;
   const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-  return { pid, startTime: `${boot} ${fields[22 - 3]}`, commandLine: commandLine.split('\0').join(' ').trim() };
+  const words = commandLine.split('\0').join(' ').trim();
+  return { startTime: `${boot} ${startTicks}`, commandLine: ending ? undefined : words };
 }
 
 /** From `ps`, on systems without /proc. */
@@ -63,11 +70,16 @@ export function identityFromPs(pid: number): ProcessIdentity | undefined {
  * so that a parent can note a child in the same breath in which it starts it.
  */
 export function processIdentity(pid: number): ProcessIdentity | undefined {
-  return process.platform === 'linux' ? identityFromProc(pid) : identityFromPs(pid);
+  if (process.platform !== 'linux') return identityFromPs(pid);
+  const seen = lookInProc(pid);
+  if (seen?.commandLine === undefined) return undefined;
+  return { pid, startTime: seen.startTime, commandLine: seen.commandLine };
 }
 
-/** Whether this very process still runs: pid, start time and command line all agree. */
+/** Whether this very process still runs, or still holds its sockets: pid, start time and command line all agree. */
 export function isStillRunning(identity: ProcessIdentity): boolean {
-  const now = processIdentity(identity.pid);
-  return now !== undefined && now.startTime === identity.startTime && now.commandLine === identity.commandLine;
+  const { pid } = identity;
+  const now = process.platform === 'linux' ? lookInProc(pid) : identityFromPs(pid);
+  if (now === undefined || now.startTime !== identity.startTime) return false;
+  return now.commandLine === undefined || now.commandLine === identity.commandLine;
 }
