@@ -9,7 +9,10 @@ export interface Tuning {
   readonly dedupeWindowMinMs: number;
   readonly maxClockSkewMs: number;
   readonly logRetentionMs: number;
-  /** null: a tenth of the disk that was free at the node's first start; the node puts the figure in its place. */
+  /**
+   * null: a tenth of the disk that was free at the node's first start. The node divides it among its shards: what a
+   * shard is started with is a figure, and its own share.
+   */
   readonly logRetentionBytes: number | null;
   readonly foldAgeMs: number;
   readonly foldCount: number;

@@ -37,7 +37,8 @@ export interface NodeChildrenOptions {
   readonly heartbeatMs: number;
   /** All that `start` carries except what differs from one process to the next. */
   startRouter(): StartRouter;
-  startShard(): Omit<StartShard, 'shard' | 'assignment' | 'witness'>;
+  /** `shardsHere`: how many share this machine's disk. */
+  startShard(shardsHere: number): Omit<StartShard, 'shard' | 'assignment' | 'witness'>;
   natsAway(): boolean;
   /** Some child changed its state. */
   onStateChange(): void;
@@ -203,7 +204,7 @@ export class NodeChildren {
     return {
       outcome: 'raised',
       assignment,
-      start: { ...options.startShard(), shard, assignment, witness },
+      start: { ...options.startShard(this.shards.size), shard, assignment, witness },
     };
   }
 

@@ -1,0 +1,16 @@
+import type { Names } from '@spill/core';
+import { type NatsConnection, NatsError } from 'nats';
+
+const STREAM_NOT_FOUND = 10_059;
+
+/** Whether this server has the bucket of a cluster's topology. Makes nothing. */
+export async function hasTopology(nc: NatsConnection, names: Names): Promise<boolean> {
+  const jsm = await nc.jetstreamManager({ checkAPI: false, timeout: 10_000 });
+  try {
+    await jsm.streams.info(`KV_${names.topologyBucket()}`);
+    return true;
+  } catch (error) {
+    if (error instanceof NatsError && error.api_error?.err_code === STREAM_NOT_FOUND) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,95 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { EmbeddedServer } from '../nats/embedded-server.js';
+import { startEmbeddedServer } from '../nats/embedded-server.js';
+import { provideNatsServer } from '../nats/provide-nats-server.js';
+import type { NodeLog } from './node-log.js';
+
+const RESTART_MIN_MS = 100;
+const RESTART_MAX_MS = 5_000;
+/** Having run this long, it is restarted at once again. */
+const STEADY_MS = 10_000;
+
+export interface EmbeddedNatsOptions {
+  readonly dataDir: string;
+  /** 0: any free one, which it then keeps. */
+  readonly port: number;
+  readonly serverName: string;
+  readonly log: NodeLog;
+  /** Each time it has been started, also again. */
+  onStarted(server: EmbeddedServer): void;
+}
+
+export interface EmbeddedNats {
+  readonly url: string;
+  readonly monitorUrl: string;
+  readonly pid: number;
+  /** Ends it, also while it is being restarted. */
+  stop(): Promise<void>;
+}
+
+/**
+ * The embedded nats-server, kept running: where it ends by itself or is killed it is started again on the same ports,
+ * with exponential back-off; shards and router wait or are started again meanwhile.
+ */
+export async function keepEmbeddedNats(options: EmbeddedNatsOptions): Promise<EmbeddedNats> {
+  const { log } = options;
+  const binary = await provideNatsServer({ log: (message) => log.info(message) });
+  if (binary.warning) log.warn(binary.warning);
+  const start = (port: number, monitorPort?: number): Promise<EmbeddedServer> =>
+    startEmbeddedServer({
+      binary: binary.path,
+      dataDir: options.dataDir,
+      port,
+      ...(monitorPort !== undefined && { monitorPort }),
+      serverName: options.serverName,
+      log: (message) => log.warn(message),
+    });
+  let server = await start(options.port);
+  log.info(`nats-server ${binary.version} (pid ${server.pid}) on ${server.url}, monitor ${server.monitorUrl}`);
+  options.onStarted(server);
+
+  const stopping = new AbortController();
+  const keep = async (): Promise<void> => {
+    let waitMs = 0;
+    while (!stopping.signal.aborted) {
+      const startedAt = performance.now();
+      const exit = await server.exited;
+      if (stopping.signal.aborted) return;
+      log.error(`nats-server ended (${exit.signal ?? `code ${exit.code}`}) and is started again`);
+      if (performance.now() - startedAt >= STEADY_MS) waitMs = 0;
+      for (;;) {
+        await delay(waitMs, undefined, { signal: stopping.signal }).catch(() => {});
+        if (stopping.signal.aborted) return;
+        waitMs = Math.min(RESTART_MAX_MS, Math.max(RESTART_MIN_MS, waitMs * 2));
+        try {
+          const next = await start(server.port, server.monitorPort);
+          server = next;
+          break;
+        } catch (error) {
+          log.error(`nats-server could not be started again: ${(error as Error).message}`);
+        }
+      }
+      log.info(`nats-server runs again (pid ${server.pid})`);
+      options.onStarted(server);
+    }
+  };
+  const kept = keep();
+  return {
+    get url() {
+      return server.url;
+    },
+    get monitorUrl() {
+      return server.monitorUrl;
+    },
+    get pid() {
+      return server.pid;
+    },
+    async stop() {
+      stopping.abort();
+      await server.stop();
+      await kept;
+      // Where it was being started again just then, that one is the present one now.
+      await server.stop();
+    },
+  };
+}

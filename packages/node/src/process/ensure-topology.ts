@@ -1,0 +1,126 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { firstTopology, type Names, NO_SMALL_STATE, type NodeEntry, registerNode, type Topology } from '@spill/core';
+import type { Settings } from '../config/settings.js';
+import type { connectNats } from '../nats/connect.js';
+import { hasTopology } from '../nats/has-topology.js';
+import { createLog } from '../nats/log.js';
+import { type StoredTopology, TopologyRaceError, TopologyStore } from '../nats/topology-store.js';
+import type { NodeLog } from './node-log.js';
+import { type NodeMemory, rememberNode } from './node-memory.js';
+import { StartError } from './start-error.js';
+
+export const SHARD_COUNT_DEFAULT = 3;
+export const LARGE_THRESHOLD_DEFAULT = 1_000_000n;
+
+export interface EnsureTopology {
+  readonly nc: Awaited<ReturnType<typeof connectNats>>;
+  readonly names: Names;
+  readonly settings: Settings;
+  readonly memory: NodeMemory;
+  readonly replicas: number;
+  /** This node's entry. */
+  readonly node: NodeEntry;
+  readonly log: NodeLog;
+}
+
+/**
+ * The cluster's topology, with this node in it. Only where there never was one are the logs and the document made, the
+ * logs first: a document always names logs that exist, and a start that was cut short in between can be repeated.
+ *
+ * @throws StartError where the settings contradict what was fixed at the first start, or where there should be a
+ *   topology and is none.
+ */
+export async function ensureTopology(
+  ensure: EnsureTopology,
+): Promise<{ store: TopologyStore; stored: StoredTopology }> {
+  const { nc, names, settings, memory } = ensure;
+  const exists = await hasTopology(nc, names);
+  if (!exists && memory.cluster !== null) throw lostTopology(settings);
+  const store = await TopologyStore.open(
+    nc,
+    names,
+    exists ? { create: false } : { create: true, replicas: ensure.replicas },
+  );
+  let stored = await store.read();
+  if (!stored) {
+    if (memory.cluster !== null) throw lostTopology(settings);
+    stored = await create(ensure, store);
+  }
+  checkFixed(settings, stored.topology);
+  const cluster = fingerprint(stored.topology);
+  if (memory.cluster !== null && memory.cluster !== cluster) {
+    throw new StartError(
+      `data_dir is ${JSON.stringify(settings.dataDir)}: it belongs to another spill cluster than the one on this NATS ` +
+        'server; give this node a data folder of its own with --data-dir, or the right server',
+    );
+  }
+  rememberNode(settings.dataDir, { ...memory, cluster });
+  stored = await store.change((topology) => registerNode(topology, ensure.node));
+  return { store, stored };
+}
+
+async function create(ensure: EnsureTopology, store: TopologyStore): Promise<StoredTopology> {
+  const { nc, names, settings, replicas } = ensure;
+  const shardCount = settings.shardCount ?? SHARD_COUNT_DEFAULT;
+  const logIds: string[] = [];
+  for (let shard = 1; shard <= shardCount; shard++) {
+    const logId = randomBytes(16).toString('hex');
+    logIds.push(await createLog(nc, names, { shard, logId, replicas, small: NO_SMALL_STATE }));
+  }
+  const topology = firstTopology({
+    node: ensure.node,
+    shardCount,
+    largeThreshold: settings.largeThreshold ?? LARGE_THRESHOLD_DEFAULT,
+    replicas,
+    secret: randomBytes(32).toString('hex'),
+    logIds,
+  });
+  try {
+    const stored = await store.create(topology);
+    ensure.log.info(`first start: ${shardCount} shards, large_threshold ${topology.largeThreshold}`);
+    return stored;
+  } catch (error) {
+    // Another node was first; its document names the same logs, since each of them was made only once.
+    if (error instanceof TopologyRaceError) return store.require();
+    throw error;
+  }
+}
+
+function checkFixed(settings: Settings, topology: Topology): void {
+  const problems: string[] = [];
+  const { largeThreshold, shardCount, replicationFactor } = settings;
+  if (largeThreshold !== null && largeThreshold.toString() !== topology.largeThreshold) {
+    problems.push(
+      `large_threshold is ${largeThreshold}: this cluster has ${topology.largeThreshold}, fixed at its first start; ` +
+        'leave it out or give that',
+    );
+  }
+  const present = topology.shards.filter((shard) => shard.state !== 'retired').length;
+  if (shardCount !== null && shardCount !== present) {
+    problems.push(
+      `shard_count is ${shardCount}: this cluster has ${present} shards, and --shards counts at its first start only; ` +
+        'leave it out or give that',
+    );
+  }
+  const replicas = topology.shards[0]?.replicas;
+  if (replicationFactor !== null && replicas !== undefined && replicationFactor !== replicas) {
+    problems.push(
+      `replication_factor is ${replicationFactor}: this cluster's logs have ${replicas}, fixed at its first start; ` +
+        'leave it out or give that',
+    );
+  }
+  if (problems.length > 0) throw new StartError(problems.join('\n'));
+}
+
+function lostTopology(settings: Settings): StartError {
+  const where = settings.nats ?? `the JetStream folder in ${settings.dataDir}`;
+  return new StartError(
+    `the topology of this cluster is missing on ${where}, though the data folder ${settings.dataDir} knows it: ` +
+      'JetStream has lost it, or this is another server. Restore it from a backup; a new cluster needs a new --data-dir',
+  );
+}
+
+/** Of the secret, which no other cluster has; the secret itself stays in the topology. */
+function fingerprint(topology: Topology): string {
+  return createHash('sha256').update(`spill cluster ${topology.secret}`).digest('hex').slice(0, 32);
+}

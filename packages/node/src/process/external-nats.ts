@@ -1,0 +1,52 @@
+import type { Settings } from '../config/settings.js';
+import { readServerSettings } from '../nats/server-settings.js';
+import {
+  MINIMUM_SERVER_VERSION,
+  RECOMMENDED_SERVER_VERSION,
+  checkServerVersion as verdictOf,
+} from '../nats/server-version.js';
+import type { NodeLog } from './node-log.js';
+import { StartError } from './start-error.js';
+
+/** @throws StartError for a server whose acknowledgement would not mean durable; warns of one that is only old. */
+export function checkServerVersion(url: string, version: string, log: NodeLog): void {
+  const verdict = verdictOf(version);
+  if (verdict === 'refuse') {
+    throw new StartError(
+      `nats is ${JSON.stringify(url)}: its version ${version} is older than ${MINIMUM_SERVER_VERSION}, before which an ` +
+        `acknowledged record may be lost; update it to ${RECOMMENDED_SERVER_VERSION} or newer`,
+    );
+  }
+  if (verdict === 'warn') {
+    log.warn(`nats-server ${version} lacks durability fixes: update it to ${RECOMMENDED_SERVER_VERSION} or newer`);
+  }
+}
+
+/**
+ * Whether an external server fsyncs before it acknowledges, as its monitor URL shows.
+ *
+ * @returns false where that is not shown, but `accept_unverified_sync` is given.
+ * @throws StartError where it is neither shown nor accepted.
+ */
+export async function verifySync(settings: Settings): Promise<boolean> {
+  const { natsMonitor } = settings;
+  let why: string;
+  if (natsMonitor === null) {
+    why = 'nothing shows that it syncs before it acknowledges';
+  } else {
+    try {
+      const server = await readServerSettings(natsMonitor);
+      if (server.syncAlways) return true;
+      why = server.jetstream
+        ? `its monitor ${natsMonitor} shows sync_interval ${server.syncIntervalNs / 1e9} s: an acknowledged transaction may be lost`
+        : `its monitor ${natsMonitor} shows that JetStream is off`;
+    } catch (error) {
+      why = (error as Error).message;
+    }
+  }
+  if (settings.acceptUnverifiedSync) return false;
+  throw new StartError(
+    `nats is ${JSON.stringify(settings.nats)}: ${why}. Set "sync_interval: always" in its jetstream block and name its ` +
+      'monitor with --nats-monitor http://host:8222, or accept the risk with --accept-unverified-sync',
+  );
+}

@@ -1,0 +1,133 @@
+/**
+ * The supervisor, as far as one machine needs it: operators' requests over the NATS service `spill-supervisor`. It
+ * stands beside the way of a transaction and never on it.
+ */
+import {
+  decodeCreateShardRequest,
+  decodeDeleteShardRequest,
+  decodeEmptyRequest,
+  decodeFoldRequest,
+  decodeRebalanceRequest,
+  decodeVerifyRequest,
+  encodeBody,
+  encodingOf,
+  type Names,
+  SpillError,
+  serviceErrorReply,
+} from '@spill/core';
+import type { connectNats } from '../nats/connect.js';
+import { requesterOf } from '../nats/request.js';
+import { type ServiceRequest, startService } from '../nats/service.js';
+import type { TopologyStore } from '../nats/topology-store.js';
+import { foldShards } from './fold-shards.js';
+import { PerformanceMonitor, type WatchedProcess } from './performance-monitor.js';
+import { topologyReply } from './topology-reply.js';
+
+export interface SupervisorOptions {
+  readonly nc: Awaited<ReturnType<typeof connectNats>>;
+  readonly names: Names;
+  readonly node: string;
+  readonly version: string;
+  readonly topology: TopologyStore;
+  processes(): readonly WatchedProcess[];
+  /** Answers `spill.supervisor.verify`; `accounts` null: all. Resolves to the reply. */
+  verify?(request: { readonly accounts: readonly string[] | null; readonly deadlineMs: number }): Promise<unknown>;
+  onError(message: string): void;
+}
+
+export interface Supervisor {
+  stop(): Promise<void>;
+}
+
+/** Operators' requests may take long; a client that waits less says so in `Spill-Deadline-Ms`. */
+const DEADLINE_MS = 60_000;
+
+type Operation = (body: Uint8Array, deadlineMs: number) => Promise<unknown>;
+
+export async function startSupervisor(options: SupervisorOptions): Promise<Supervisor> {
+  const { nc, names, topology } = options;
+  const monitor = new PerformanceMonitor(options.processes, (error) => {
+    options.onError(`a process could not be measured: ${error.message}`);
+  });
+  const operations: Record<string, Operation> = {
+    topology: async (body) => {
+      decodeEmptyRequest(body);
+      return topologyReply((await topology.require()).topology);
+    },
+    performance: async (body) => {
+      decodeEmptyRequest(body);
+      return { node: options.node, ...monitor.report() };
+    },
+    fold: async (body, deadlineMs) => {
+      const { shard } = decodeFoldRequest(body);
+      return foldShards({ request: requesterOf(nc), topology, names, shard, deadlineMs });
+    },
+    verify: async (body, deadlineMs) => {
+      const { accounts } = decodeVerifyRequest(body);
+      if (!options.verify) throw notInThisRelease('verify');
+      return options.verify({ accounts, deadlineMs });
+    },
+    create_shard: async (body) => {
+      decodeCreateShardRequest(body);
+      throw notInThisRelease('create_shard', 'the number of shards is fixed at the first start (--shards)');
+    },
+    delete_shard: async (body) => {
+      decodeDeleteShardRequest(body);
+      throw notInThisRelease('delete_shard', 'the number of shards is fixed at the first start (--shards)');
+    },
+    rebalance: async (body) => {
+      decodeRebalanceRequest(body);
+      throw notInThisRelease('rebalance', 'slots do not move yet');
+    },
+  };
+  const service = await startService(nc, {
+    name: 'spill-supervisor',
+    version: options.version,
+    description: 'Operations on a spill cluster: topology, performance, fold, verify.',
+    queue: `${names.prefix}-supervisor`,
+    endpoints: Object.entries(operations).map(([verb, operation]) => ({
+      name: verb,
+      subject: names.supervisor(verb),
+      handler: (request) => void answer(request, operation, options),
+    })),
+  });
+  monitor.start();
+  return {
+    stop: async () => {
+      monitor.stop();
+      await service.stop();
+    },
+  };
+}
+
+function notInThisRelease(verb: string, instead = ''): SpillError {
+  return new SpillError('conflict', `${verb} is not in this release of spill${instead ? `: ${instead}` : ''}`);
+}
+
+async function answer(request: ServiceRequest, operation: Operation, options: SupervisorOptions): Promise<void> {
+  const encoding = encodingOf(request.data);
+  try {
+    const deadlineMs = readDeadline(request.header('Spill-Deadline-Ms'));
+    request.respond(encodeBody(await operation(request.data, deadlineMs), encoding));
+  } catch (error) {
+    const known = error instanceof SpillError ? error : unexpected(error, options);
+    const reply = serviceErrorReply(known, encoding);
+    request.respondError(reply.status, reply.description, reply.body);
+  }
+}
+
+function unexpected(error: unknown, options: SupervisorOptions): SpillError {
+  const message = error instanceof Error ? error.message : String(error);
+  options.onError(`an operator's request failed: ${message}`);
+  return new SpillError('internal', message, { cause: error });
+}
+
+function readDeadline(header: string | undefined): number {
+  if (header === undefined) return DEADLINE_MS;
+  const ms = /^\d{1,9}$/.test(header) ? Number(header) : 0;
+  if (ms > 0) return ms;
+  throw new SpillError(
+    'malformed',
+    `the header Spill-Deadline-Ms is ${JSON.stringify(header)}: must be whole milliseconds`,
+  );
+}

@@ -1,0 +1,40 @@
+import { POOLS, type Topology } from '@spill/core';
+
+/** The topology as `spill.supervisor.topology` shows it: in the protocol's names, and without the cluster's secret. */
+export function topologyReply(topology: Topology): Readonly<Record<string, unknown>> {
+  return {
+    epoch: topology.epoch,
+    hash: topology.hash,
+    slot_count: topology.slotCount,
+    large_threshold: BigInt(topology.largeThreshold),
+    nodes: topology.nodes.map(({ name, labels, since }) => ({ name, labels, since })),
+    shards: topology.shards.map((shard) => ({
+      id: shard.id,
+      pool: shard.pool,
+      node: shard.node,
+      assignment: shard.assignment,
+      state: shard.state,
+      replicas: shard.replicas,
+      log_id: shard.logId,
+      ...(shard.refolding && { refolding: true }),
+      ...(shard.reason !== undefined && { reason: shard.reason }),
+    })),
+    owners: Object.fromEntries(
+      POOLS.map((pool) => [pool, topology.owners[pool].map(({ from, to, shard }) => ({ from, to, shard }))]),
+    ),
+    draining: topology.draining.map(({ shard, pool, slots, sealedSequence }) => ({
+      shard,
+      pool,
+      slots,
+      sealed_sequence: sealedSequence,
+    })),
+    migrations: topology.migrations.map(({ id, pool, slots, source, target, state }) => ({
+      id,
+      pool,
+      slots,
+      source,
+      target,
+      state,
+    })),
+  };
+}
