@@ -1,6 +1,7 @@
 export * from './config/read-settings.js';
 export * from './config/settings.js';
 export * from './config/settings-error.js';
+export * from './data-table/index.js';
 export * from './nats/connect.js';
 export * from './nats/request.js';
 export * from './nats/service.js';

@@ -44,7 +44,8 @@ export interface Batch {
   readonly idsAt: number;
 }
 
-const decoder = new TextDecoder('utf-8', { fatal: true });
+// U+FEFF is text like any other: left out, it would make two accounts one.
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
  * Reads and checks a batch. `trusted` (a record of one's own log, whose hash was checked) skips the checks of text,
@@ -229,7 +230,7 @@ export class BatchBuilder {
   }
 
   private growRows(): void {
-    const size = this.rows * 2;
+    const size = Math.max(16, this.rows * 2);
     const grow = <T extends { set(from: T): void }>(next: T, from: T): T => {
       next.set(from);
       return next;

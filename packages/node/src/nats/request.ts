@@ -1,0 +1,59 @@
+import { ErrorCode, headers as emptyHeaders, type MsgHdrs, type NatsConnection, NatsError } from 'nats';
+
+export type { NatsConnection } from 'nats';
+
+/** How a request ended. Only `no_responders` and `not_sent` are certain not to have been delivered. */
+export type RequestOutcome =
+  | { readonly outcome: 'answer'; readonly data: Uint8Array; readonly error: ServiceErrorHeaders | null }
+  | { readonly outcome: 'no_responders' }
+  | { readonly outcome: 'not_sent'; readonly detail: string }
+  | { readonly outcome: 'no_answer'; readonly detail: string };
+
+/** The headers of an answer that says that the request could not be answered. */
+export interface ServiceErrorHeaders {
+  readonly status: string;
+  readonly description: string;
+}
+
+export interface RequestOptions {
+  readonly timeoutMs: number;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** Sends one request and waits for one answer. Never rejects: every end is an outcome to decide on. */
+export type Requester = (subject: string, payload: Uint8Array, options: RequestOptions) => Promise<RequestOutcome>;
+
+const NOT_SENT: ReadonlySet<string> = new Set([
+  ErrorCode.ConnectionClosed,
+  ErrorCode.ConnectionDraining,
+  ErrorCode.MaxPayloadExceeded,
+  ErrorCode.PermissionsViolation,
+  ErrorCode.BadSubject,
+]);
+
+export function requesterOf(nc: NatsConnection): Requester {
+  return async (subject, payload, options) => {
+    try {
+      const headers = options.headers && natsHeaders(options.headers);
+      const timeout = Math.max(1, Math.ceil(options.timeoutMs));
+      const msg = await nc.request(subject, payload, headers ? { timeout, headers } : { timeout });
+      return { outcome: 'answer', data: msg.data, error: serviceErrorHeaders(msg.headers) };
+    } catch (error) {
+      const code = error instanceof NatsError ? error.code : '';
+      if (code === ErrorCode.NoResponders) return { outcome: 'no_responders' };
+      const detail = error instanceof Error ? error.message : String(error);
+      return NOT_SENT.has(code) ? { outcome: 'not_sent', detail } : { outcome: 'no_answer', detail };
+    }
+  };
+}
+
+function natsHeaders(values: Readonly<Record<string, string>>): MsgHdrs {
+  const headers = emptyHeaders();
+  for (const [name, value] of Object.entries(values)) headers.set(name, value);
+  return headers;
+}
+
+function serviceErrorHeaders(headers: MsgHdrs | undefined): ServiceErrorHeaders | null {
+  const status = headers?.get('Nats-Service-Error-Code');
+  return status ? { status, description: headers?.get('Nats-Service-Error') ?? '' } : null;
+}

@@ -1,0 +1,63 @@
+import {
+  type DataTable,
+  type DirectOutcome,
+  SpillError,
+  type StampedTransaction,
+  type SubmitResult,
+} from '@spill/core';
+import { idConflictError, overloadedError } from './submit-errors.js';
+import type { DirectPath } from './submitter.js';
+
+/** At once, per account: the hot row's lock lets only one of them work, the others hold connections. */
+const AT_ONCE_PER_ACCOUNT_MAX = 4;
+const AT_ONCE_MAX = 32;
+const RETRY_AFTER_MS = 200;
+
+/**
+ * Writes to the data table itself, with the row locked. It never rejects for the row's sake, since the same
+ * transaction may already be stored in a log that nobody serves now.
+ */
+export function directPathTo(dataTable: Pick<DataTable, 'direct'>): DirectPath {
+  const perAccount = new Map<string, number>();
+  let total = 0;
+  return async (transaction) => {
+    const { account, id } = transaction;
+    const atOnce = perAccount.get(account) ?? 0;
+    if (atOnce >= AT_ONCE_PER_ACCOUNT_MAX || total >= AT_ONCE_MAX) {
+      const error = overloadedError('no shard serves this account, and too many wait for its row', RETRY_AFTER_MS);
+      return { id, status: 'rejected', error };
+    }
+    perAccount.set(account, atOnce + 1);
+    total += 1;
+    try {
+      return resultOf(transaction, await dataTable.direct(transaction));
+    } catch (error) {
+      return { id, status: 'rejected', error: unavailable('neither a shard nor the database can be reached', error) };
+    } finally {
+      total -= 1;
+      const left = (perAccount.get(account) as number) - 1;
+      if (left === 0) perAccount.delete(account);
+      else perAccount.set(account, left);
+    }
+  };
+}
+
+function resultOf(transaction: StampedTransaction, outcome: DirectOutcome): SubmitResult {
+  const { id, timestamp } = transaction;
+  switch (outcome.outcome) {
+    case 'applied':
+      return { id, status: 'applied', shard: null, sequence: null, timestamp };
+    case 'duplicate': {
+      const { shard, sequence } = outcome.row;
+      return { id, status: 'duplicate', shard, sequence, timestamp: outcome.row.timestamp };
+    }
+    case 'id_conflict':
+      return { id, status: 'rejected', error: idConflictError(transaction, outcome.row.amount) };
+    case 'unavailable':
+      return { id, status: 'rejected', error: unavailable(`no shard serves this account: ${outcome.detail}`) };
+  }
+}
+
+function unavailable(message: string, cause?: unknown): SpillError {
+  return new SpillError('unavailable', message, { cause });
+}

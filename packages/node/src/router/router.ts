@@ -1,0 +1,124 @@
+/**
+ * The Transaction Routing Layer: one process a node, all of them in one queue group. It turns requests of the public
+ * protocol into batches for shards, and questions into reads of the data table and the shards. It holds no state that
+ * its successor would need.
+ */
+import {
+  type DataTable,
+  decodeExplainRequest,
+  decodeLocateRequest,
+  encodeBody,
+  encodingOf,
+  type Names,
+  routeTransaction,
+  SpillError,
+  shardOf,
+  type TableMapping,
+} from '@spill/core';
+import { type NatsConnection, requesterOf } from '../nats/request.js';
+import { startService } from '../nats/service.js';
+import { Answering } from './answering.js';
+import { directPathTo } from './direct-path.js';
+import { askShard } from './shard-questions.js';
+import { ShardRequests, targetOf } from './shard-requests.js';
+import { answerSubmit } from './submit-endpoint.js';
+import { SUBMITTER_DEFAULTS, Submitter, type SubmitterSettings } from './submitter.js';
+import { TopologyCache, type TopologySource } from './topology-cache.js';
+
+export interface RouterSettings extends SubmitterSettings {
+  /** Of the data table's id column. */
+  readonly idType: TableMapping['idType'];
+}
+
+export interface RouterOptions {
+  readonly nc: NatsConnection;
+  readonly names: Names;
+  readonly topology: TopologySource;
+  /** null: no data table is configured; transactions are taken all the same. */
+  readonly dataTable: DataTable | null;
+  readonly settings: Partial<RouterSettings>;
+  readonly log: (level: 'info' | 'warn' | 'error', message: string) => void;
+}
+
+export interface RunningRouter {
+  /** Takes no more requests, answers those in flight, and resolves then. */
+  stop(): Promise<void>;
+  /** Resolves with the error that ended its service, or null after `stop`. */
+  readonly stopped: Promise<Error | null>;
+}
+
+const VERSION = '0.1.0';
+const SUBMITS_AT_ONCE_MAX = 65_536;
+const READS_AT_ONCE_MAX = 1_024;
+/** What a request or reply needs beside its body: subject, headers, framing. */
+const PAYLOAD_MARGIN_BYTES = 1_024;
+
+/** Begins to answer. @throws Error where there is no topology yet, or the connection is closed. */
+export async function startRouter(options: RouterOptions): Promise<RunningRouter> {
+  const { nc, names, dataTable, log } = options;
+  const topology = await TopologyCache.open(options.topology, (error) => log('warn', `topology: ${error.message}`));
+  const maxPayloadBytes = nc.info?.max_payload ?? 1024 * 1024;
+  const settings = { ...SUBMITTER_DEFAULTS, idType: 'text' as const, ...options.settings };
+  const requests = new ShardRequests(names, requesterOf(nc), topology);
+  const submitter = new Submitter({
+    requests,
+    topology,
+    direct: dataTable && directPathTo(dataTable),
+    settings: {
+      ...settings,
+      recordBytesMax: Math.min(settings.recordBytesMax, maxPayloadBytes - PAYLOAD_MARGIN_BYTES),
+    },
+  });
+  const answering = new Answering((message) => log('error', message));
+  const submitOptions = { submitter, maxPayloadBytes, idType: settings.idType };
+
+  const service = await startService(nc, {
+    name: 'spill-router',
+    version: VERSION,
+    description: 'Takes transactions, routes them to their shards, and answers for accounts.',
+    queue: 'spill-router',
+    endpoints: [
+      answering.endpoint('submit', names.transactions('submit'), SUBMITS_AT_ONCE_MAX, (body, deadlineMs) =>
+        answerSubmit(body, deadlineMs, submitOptions),
+      ),
+      answering.endpoint('explain', names.routeExplain(), READS_AT_ONCE_MAX, async (body) => {
+        const { account, amount } = decodeExplainRequest(body);
+        const { pool, slot, shard } = routeTransaction(topology.current, account, amount);
+        const { epoch } = topology.current;
+        return encodeBody({ pool, slot, shard: shard.id, epoch }, encodingOf(body));
+      }),
+      answering.endpoint('locate', names.shardsLocate(), READS_AT_ONCE_MAX, async (body, deadlineMs) => {
+        const { shard } = decodeLocateRequest(body);
+        return encodeBody(await locateShard(shard, deadlineMs), encodingOf(body));
+      }),
+    ],
+  });
+
+  /** Where a shard is. `pid` is null where its process does not answer. */
+  async function locateShard(shard: number, deadlineMs: number): Promise<Record<string, unknown>> {
+    const newest = await topology.refresh().catch(() => topology.current);
+    const entry = shardOf(newest, shard);
+    if (!entry) throw new SpillError('not_found', `shard is ${shard}: there is no such shard`);
+    const answer = await askShard(requests, targetOf(newest, shard), { ask: 'status' }, Math.min(deadlineMs, 1_000));
+    return {
+      shard,
+      node: entry.node,
+      pid: answer?.answer === 'status' ? answer.status.pid : null,
+      subject: names.shard(shard, entry.assignment, 'submit'),
+      stream: names.logStream(shard),
+      replicas: entry.replicas,
+      assignment: entry.assignment,
+      epoch: newest.epoch,
+    };
+  }
+
+  return {
+    stopped: service.stopped,
+    stop: async () => {
+      await service.stop();
+      await answering.idle();
+      await nc.flush();
+      topology.close();
+    },
+  };
+}

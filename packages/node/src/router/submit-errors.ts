@@ -1,0 +1,65 @@
+import type { StampedTransaction } from '@spill/core';
+import { type AttemptEvent, type FirstSeen, type GiveUpCode, RowStatus, SpillError } from '@spill/core';
+
+/** The error of a row that its shard has answered for good. */
+export function rowError(
+  status: RowStatus.idConflict | RowStatus.expired | RowStatus.ahead,
+  transaction: StampedTransaction,
+  first: FirstSeen | undefined,
+): SpillError {
+  const { timestamp, stamped } = transaction;
+  switch (status) {
+    case RowStatus.idConflict:
+      return idConflictError(transaction, first?.amount);
+    case RowStatus.expired:
+      return new SpillError(
+        'expired',
+        `timestamp is ${timestamp}: older than the deduplication window, and the id is not known. ` +
+          'Ask transactions.get whether an earlier try took effect before sending it with a new timestamp',
+      );
+    case RowStatus.ahead:
+      return stamped
+        ? new SpillError('unavailable', 'the clock of this router is too far ahead of its shard')
+        : new SpillError('invalid_transaction', `timestamp is ${timestamp}: too far ahead of the cluster's clock`);
+  }
+}
+
+export function idConflictError(transaction: StampedTransaction, firstAmount: bigint | undefined): SpillError {
+  const first = firstAmount === undefined ? '' : ` (${firstAmount})`;
+  return new SpillError(
+    'id_conflict',
+    `amount is ${transaction.amount}: this account has a transaction with this id and another amount${first}; ` +
+      'a correction needs an id of its own',
+  );
+}
+
+export function overloadedError(message: string, retryAfterMs: number): SpillError {
+  return new SpillError('overloaded', message, { retryAfterMs });
+}
+
+/** The error of a transaction that is given up, all of them safe to repeat with the same id. */
+export function giveUpError(
+  code: GiveUpCode,
+  event: AttemptEvent,
+  shard: number,
+  detail: string,
+  retryAfterMs: number,
+): SpillError {
+  const message = `shard ${shard} ${EVENT_TEXT[event]}${detail ? `: ${detail}` : ''}`;
+  return code === 'overloaded' ? overloadedError(message, retryAfterMs) : new SpillError(code, message);
+}
+
+const EVENT_TEXT: Readonly<Record<AttemptEvent, string>> = {
+  answered: 'answered',
+  moved: 'does not own the account any more, and no other shard took it within the deadline',
+  restamp: 'is further ahead than a new timestamp could reach',
+  ledger_away: 'could not ask the ledger about a transaction older than it remembers',
+  unavailable: 'does not take transactions now',
+  overloaded: 'has too much waiting',
+  late: 'could not take it before the deadline',
+  malformed: 'could not read the batch',
+  no_responders: 'has no process now',
+  not_sent: 'could not be asked',
+  replaced: 'was given to another process',
+  no_answer: 'did not answer within the deadline',
+};

@@ -1,0 +1,357 @@
+/**
+ * Gets transactions stored: shared by the router and by clients that may talk to shards themselves.
+ *
+ * Transactions of all calls gather per owner shard into batches (lane.ts), each sent by request/reply to the process
+ * that the topology names. What the end of an attempt means is decided in core (router/attempt.ts); here it is carried
+ * out: look the topology up, wait, send again, take the direct path, or give up at the call's deadline.
+ */
+import {
+  ATTEMPT_RULES,
+  type AttemptEvent,
+  afterLook,
+  type GiveUpCode,
+  REMAINING_MS_MIN,
+  RESTAMPS_MAX,
+  ReplyCode,
+  RouteTable,
+  RowStatus,
+  readSubmitReply,
+  restamp,
+  type StampedTransaction,
+  type SubmitReply,
+  type SubmitResult,
+  slotOf,
+  writeSubmitRequest,
+} from '@spill/core';
+import { LRUCache } from 'lru-cache';
+import { Lane } from './lane.js';
+import type { ShardBatch } from './shard-batch.js';
+import { type ShardRequests, type ShardTarget, targetOf } from './shard-requests.js';
+import { SubmitCall } from './submit-call.js';
+import { giveUpError, overloadedError, rowError } from './submit-errors.js';
+import type { TopologyCache } from './topology-cache.js';
+
+export interface SubmitterSettings {
+  /** Of a batch, bytes; must be below the server's max_payload. */
+  readonly recordBytesMax: number;
+  readonly directAfterMs: number;
+  /** Transactions taken and not answered yet; past it, `overloaded`. */
+  readonly transactionsMax: number;
+  /** The same, for the way to one shard. */
+  readonly shardTransactionsMax: number;
+  readonly shardRequestsInFlightMax: number;
+}
+
+export const SUBMITTER_DEFAULTS: SubmitterSettings = {
+  recordBytesMax: 512 * 1024,
+  directAfterMs: 1_000,
+  transactionsMax: 262_144,
+  shardTransactionsMax: 131_072,
+  shardRequestsInFlightMax: 8,
+};
+
+/**
+ * The way round the shards, for a transaction that certainly reached none of them. Resolves with its result, also
+ * where it could not be carried out.
+ */
+export type DirectPath = (transaction: StampedTransaction, remainingMs: number) => Promise<SubmitResult>;
+
+export interface SubmitterOptions {
+  readonly requests: ShardRequests;
+  readonly topology: TopologyCache;
+  /** null: there is none; such transactions wait for their shard until the deadline. */
+  readonly direct: DirectPath | null;
+  readonly settings: SubmitterSettings;
+}
+
+/** A transaction whose attempt has failed. */
+interface Row {
+  readonly call: SubmitCall;
+  readonly index: number;
+}
+
+const EVENT_OF_CODE: Readonly<Record<ReplyCode, AttemptEvent>> = {
+  [ReplyCode.ok]: 'answered',
+  [ReplyCode.unavailable]: 'unavailable',
+  [ReplyCode.overloaded]: 'overloaded',
+  [ReplyCode.timeout]: 'late',
+  [ReplyCode.malformed]: 'malformed',
+};
+
+const ACCOUNTS_CACHED_MAX = 100_000;
+/** Suggested to clients where a bound of this process, not of a shard, was met. */
+const RETRY_AFTER_MS = 100;
+
+export class Submitter {
+  private readonly slots = new LRUCache<string, number>({ max: ACCOUNTS_CACHED_MAX });
+  private readonly lanes = new Map<number, Lane>();
+  private routes: RouteTable;
+  private taken = 0;
+  private whenIdle: (() => void)[] = [];
+  private wakeOnChange = new Set<() => void>();
+
+  constructor(private readonly options: SubmitterOptions) {
+    this.routes = new RouteTable(options.topology.current);
+    options.topology.onChange((topology) => {
+      this.routes = new RouteTable(topology);
+      for (const wake of this.wakeOnChange) wake();
+    });
+  }
+
+  /**
+   * Has transactions stored and resolves with their results, in order; it never rejects. A transaction stamped by
+   * spill may get another timestamp in place.
+   */
+  submit(transactions: readonly StampedTransaction[], deadlineMs: number): Promise<SubmitResult[]> {
+    const call = new SubmitCall(transactions, performance.now() + deadlineMs, this.onSettled);
+    this.taken += transactions.length;
+    const overloaded = this.taken > this.options.settings.transactionsMax;
+    for (let index = 0; index < transactions.length; index++) {
+      if (overloaded) {
+        call.reject(index, overloadedError('too many transactions wait for their answers here', RETRY_AFTER_MS));
+      } else {
+        this.route(call, index);
+      }
+    }
+    return call.done;
+  }
+
+  /** Resolves once every transaction taken so far is answered. */
+  idle(): Promise<void> {
+    if (this.taken === 0) return Promise.resolve();
+    return new Promise((resolve) => this.whenIdle.push(resolve));
+  }
+
+  private readonly onSettled = (): void => {
+    if (--this.taken > 0) return;
+    const waiting = this.whenIdle;
+    this.whenIdle = [];
+    for (const resolve of waiting) resolve();
+  };
+
+  private slot(account: string): number {
+    let slot = this.slots.get(account);
+    if (slot === undefined) {
+      slot = slotOf(account);
+      this.slots.set(account, slot);
+    }
+    return slot;
+  }
+
+  private shardFor(transaction: StampedTransaction): number {
+    return this.routes.shardFor(this.slot(transaction.account), transaction.amount);
+  }
+
+  private route(call: SubmitCall, index: number): void {
+    const shard = this.shardFor(call.transactions[index] as StampedTransaction);
+    const lane = this.lane(shard);
+    if (lane.rows < this.options.settings.shardTransactionsMax) lane.add(call, index);
+    else call.reject(index, overloadedError(`too many transactions wait for shard ${shard} here`, RETRY_AFTER_MS));
+  }
+
+  private lane(shard: number): Lane {
+    let lane = this.lanes.get(shard);
+    if (!lane) {
+      const { recordBytesMax, shardRequestsInFlightMax } = this.options.settings;
+      const limits = { batchBytesMax: recordBytesMax, requestsInFlightMax: shardRequestsInFlightMax };
+      lane = new Lane(shard, limits, (from, batch) => this.send(from, batch));
+      this.lanes.set(shard, lane);
+    }
+    return lane;
+  }
+
+  private async send(lane: Lane, batch: ShardBatch): Promise<void> {
+    const target = targetOf(this.options.topology.current, lane.shard);
+    const remainingMs = batch.deadline - performance.now();
+    if (remainingMs < REMAINING_MS_MIN) return this.failBatch(batch, 'late', target);
+    const outcome = await this.options.requests.send(
+      target,
+      'submit',
+      writeSubmitRequest(remainingMs, batch.finish()),
+      remainingMs,
+    );
+    switch (outcome.outcome) {
+      case 'no_responders':
+        lane.noResponders(target.assignment, performance.now());
+        return this.failBatch(batch, 'no_responders', target);
+      case 'not_sent':
+        return this.failBatch(batch, 'not_sent', target, outcome.detail);
+      case 'answer':
+        lane.reachable();
+        return this.readAnswer(batch, outcome.data, target);
+      default:
+        lane.reachable();
+        return this.failBatch(batch, outcome.outcome, target);
+    }
+  }
+
+  private readAnswer(batch: ShardBatch, data: Uint8Array, target: ShardTarget): void {
+    let reply: SubmitReply;
+    try {
+      reply = readSubmitReply(data);
+    } catch (error) {
+      // Something answered that is no shard of this release; whether it stored anything can't be told.
+      this.failBatch(batch, 'unavailable', target, (error as Error).message);
+      return;
+    }
+    const event = EVENT_OF_CODE[reply.code];
+    if (event === 'answered') this.settleBatch(batch, reply, target);
+    else this.failBatch(batch, event, target, reply.message, reply.retryAfterMs);
+  }
+
+  /** Gives each row of an answered batch its result, and tries those again that have none. */
+  private settleBatch(batch: ShardBatch, reply: SubmitReply, target: ShardTarget): void {
+    const { calls, indexes } = batch;
+    const { shard } = target;
+    const { sequence, statuses } = reply;
+    const moved: Row[] = [];
+    for (let row = 0; row < calls.length; row++) {
+      const call = calls[row] as SubmitCall;
+      const index = indexes[row] as number;
+      const transaction = call.transactions[index] as StampedTransaction;
+      const { id, timestamp } = transaction;
+      const status: RowStatus = statuses.length === 0 ? RowStatus.stored : (statuses[row] as RowStatus);
+      switch (status) {
+        case RowStatus.stored:
+          call.settle(index, { id, status: 'stored', shard, sequence, timestamp });
+          break;
+        case RowStatus.duplicate: {
+          const first = reply.firsts.get(row);
+          call.settle(index, {
+            id,
+            status: 'duplicate',
+            shard: first?.shard ?? null,
+            sequence: first?.sequence ?? null,
+            timestamp: first?.timestamp ?? timestamp,
+          });
+          break;
+        }
+        case RowStatus.moved:
+          moved.push({ call, index });
+          break;
+        case RowStatus.restamp:
+          this.restampRow({ call, index }, reply.horizon, target);
+          break;
+        case RowStatus.unavailable:
+          call.reject(index, giveUpError('unavailable', 'ledger_away', shard, '', 0));
+          break;
+        default:
+          call.reject(index, rowError(status, transaction, reply.firsts.get(row)));
+      }
+    }
+    if (moved.length > 0) this.fail(moved, 'moved', target, '', 0);
+  }
+
+  /** Stamps a transaction again, just above the shard's horizon, and sends it again. */
+  private restampRow({ call, index }: Row, horizon: number, target: ShardTarget): void {
+    const transaction = call.transactions[index] as StampedTransaction;
+    const trouble = call.trouble(index);
+    trouble.restamps += 1;
+    if (!transaction.stamped || trouble.restamps > RESTAMPS_MAX) {
+      call.reject(index, giveUpError('unavailable', 'restamp', target.shard, '', 0));
+      return;
+    }
+    transaction.timestamp = restamp(horizon, trouble.restamps);
+    this.route(call, index);
+  }
+
+  private failBatch(batch: ShardBatch, event: AttemptEvent, target: ShardTarget, detail = '', retryAfterMs = 0): void {
+    const rows = batch.indexes.map((index, row) => ({ call: batch.calls[row] as SubmitCall, index }));
+    this.fail(rows, event, target, detail, retryAfterMs);
+  }
+
+  /** An attempt of these rows has ended without a result for them. */
+  private fail(
+    rows: readonly Row[],
+    event: AttemptEvent,
+    target: ShardTarget,
+    detail: string,
+    retryAfterMs: number,
+  ): void {
+    const goOn: Row[] = [];
+    for (const row of rows) {
+      const trouble = row.call.trouble(row.index);
+      const rule = ATTEMPT_RULES[event][trouble.doubt];
+      trouble.attempts += 1;
+      if (rule.step === 'look') {
+        trouble.doubt = rule.doubt;
+        goOn.push(row);
+      } else {
+        const code: GiveUpCode = rule.step === 'give_up' ? rule.code : 'internal';
+        row.call.reject(row.index, giveUpError(code, event, target.shard, detail, retryAfterMs || RETRY_AFTER_MS));
+      }
+    }
+    if (goOn.length > 0) void this.lookAgain(goOn, event, target, detail);
+  }
+
+  /** Reads the topology and decides for each row where it goes from here. Never rejects. */
+  private async lookAgain(
+    rows: readonly Row[],
+    event: AttemptEvent,
+    target: ShardTarget,
+    detail: string,
+  ): Promise<void> {
+    const topologyRead = await this.readTopology(Math.max(...rows.map(({ call }) => call.deadline)));
+    const now = performance.now();
+    const unreachableMs = this.lane(target.shard).unreachableMs(target.assignment);
+    const { settings, direct } = this.options;
+    const waiting = new Map<number, Row[]>();
+    for (const row of rows) {
+      const { call, index } = row;
+      const transaction = call.transactions[index] as StampedTransaction;
+      const trouble = call.trouble(index);
+      const remainingMs = call.deadline - now;
+      const next = targetOf(this.options.topology.current, this.shardFor(transaction));
+      const decision = afterLook({
+        event,
+        doubt: trouble.doubt,
+        topologyRead,
+        targetChanged: next.shard !== target.shard || next.assignment !== target.assignment,
+        unreachableMs,
+        directAfterMs: direct === null ? Number.POSITIVE_INFINITY : settings.directAfterMs,
+        remainingMs,
+        attempts: trouble.attempts,
+      });
+      if (decision.next === 'send') this.route(call, index);
+      else if (decision.next === 'give_up') {
+        call.reject(index, giveUpError(decision.code, event, target.shard, detail, RETRY_AFTER_MS));
+      } else if (decision.next === 'direct' && direct !== null) {
+        void direct(transaction, remainingMs).then((result) => call.settle(index, result));
+      } else {
+        const waitMs = decision.next === 'wait' ? decision.waitMs : 0;
+        const group = waiting.get(waitMs);
+        if (group) group.push(row);
+        else waiting.set(waitMs, [row]);
+      }
+    }
+    for (const [waitMs, group] of waiting) this.routeLater(group, waitMs);
+  }
+
+  /** Whether a read of the topology that began now has ended well, by the deadline. */
+  private async readTopology(deadline: number): Promise<boolean> {
+    const leftMs = deadline - performance.now();
+    if (leftMs < REMAINING_MS_MIN) return false;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<boolean>((resolve) => {
+      timer = setTimeout(() => resolve(false), leftMs);
+    });
+    const read = this.options.topology.refresh().then(
+      () => true,
+      () => false, // JetStream is away: nothing is certain, and the transactions wait.
+    );
+    const done = await Promise.race([read, late]);
+    clearTimeout(timer);
+    return done;
+  }
+
+  /** Sends rows again after a while, or as soon as the topology changes. */
+  private routeLater(rows: readonly Row[], waitMs: number): void {
+    const wake = (): void => {
+      clearTimeout(timer);
+      this.wakeOnChange.delete(wake);
+      for (const { call, index } of rows) this.route(call, index);
+    };
+    const timer = setTimeout(wake, waitMs);
+    this.wakeOnChange.add(wake);
+  }
+}
