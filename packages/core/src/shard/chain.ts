@@ -39,6 +39,21 @@ export interface Witness {
   readonly hash: string;
 }
 
+/**
+ * Whether a record is the one that a witness remembers. A log that lost its tail, unseen, and grew again past the
+ * witness differs there, so a witness is worth comparing with its own record, not only with the last.
+ *
+ * @returns null, or what is wrong as a sentence. Also null where they do not speak of the same record.
+ */
+export function judgeWitness(
+  witness: Witness,
+  record: { readonly logId: string; readonly sequence: number; readonly hash: string },
+): string | null {
+  if (witness.logId !== record.logId || witness.sequence !== record.sequence || witness.hash === record.hash)
+    return null;
+  return `record ${record.sequence} is not the one that ${witness.from} remembers (${record.hash}, not ${witness.hash})`;
+}
+
 export type OpeningVerdict =
   /** Append `opened` expecting exactly the last sequence. */
   | { readonly verdict: 'append' }
@@ -52,7 +67,7 @@ export type OpeningVerdict =
 
 /**
  * Steps 3 to 5 of opening: what to do with the log as it was read, before anything is appended. The witnesses must have
- * been read before the record was.
+ * been read before the record was, the topology after it: a successor may have begun in between.
  */
 export function judgeOpening(opening: {
   readonly logId: string;
@@ -62,6 +77,10 @@ export function judgeOpening(opening: {
   readonly witnesses: readonly Witness[];
 }): OpeningVerdict {
   const { last, assignment, logId } = opening;
+  // Whatever the log looks like, a process that has a successor says nothing about it.
+  if (opening.topologyAssignment > assignment) {
+    return { verdict: 'superseded', assignment: opening.topologyAssignment };
+  }
   if (!last) return { verdict: 'damaged', missing: 'the log is empty, though it was created with a first record' };
   if (last.logId !== logId) {
     return {
@@ -79,18 +98,11 @@ export function judgeOpening(opening: {
           `${witness.sequence - last.sequence} acknowledged records are missing`,
       };
     }
-    if (witness.sequence === last.sequence && witness.hash !== last.hash) {
-      return {
-        verdict: 'damaged',
-        missing: `record ${last.sequence} is not the one that ${witness.from} remembers (${last.hash}, not ${witness.hash})`,
-      };
-    }
+    const missing = judgeWitness(witness, last);
+    if (missing) return { verdict: 'damaged', missing };
   }
   if (last.closed) return { verdict: 'fold_only' };
   if (last.assignment >= assignment) {
-    if (opening.topologyAssignment > assignment) {
-      return { verdict: 'superseded', assignment: opening.topologyAssignment };
-    }
     return {
       verdict: 'damaged',
       missing:

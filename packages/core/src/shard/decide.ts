@@ -5,7 +5,7 @@
  *
  * | the row | answer | event |
  * | --- | --- | --- |
- * | not this pool, slot not owned, or slot sealed | `moved` | |
+ * | the log is closed, not this pool, slot not owned, or slot sealed | `moved` | |
  * | its (account, id) known, or earlier in the batch, same amount | `duplicate` of the first | |
  * | the same with another amount | `idConflict` | |
  * | unknown, timestamp too far ahead of the clock | `ahead` | |
@@ -59,8 +59,9 @@ export function decide(state: ShardState, submit: Submit): Decision {
   const accepts = batch.accounts.map((account, i) => {
     numbers[i] = known.accountNumber(account);
     const slot = known.slot(account);
-    return submit.ownedSlots[slot] === 1 && !isSealed(state, slot);
+    return !state.small.closed && submit.ownedSlots[slot] === 1 && !isSealed(state, slot);
   });
+  const places = firstPlaces(batch.accounts);
   const inPool = poolTest(state);
   const within = new WithinBatch(rows);
   const statuses = new Uint8Array(rows);
@@ -94,7 +95,8 @@ export function decide(state: ShardState, submit: Submit): Decision {
       meet(row, first);
       continue;
     }
-    const earlier = within.find(batch, row, hash, place, idFrom, idTo);
+    const firstPlace = places[place] as number;
+    const earlier = within.find(batch, row, hash, firstPlace, idFrom, idTo);
     if (earlier >= 0) {
       const first = {
         shard: state.shard,
@@ -109,7 +111,7 @@ export function decide(state: ShardState, submit: Submit): Decision {
     if (timestamp > newest) {
       statuses[row] = RowStatus.ahead;
     } else if (timestamp >= horizon) {
-      within.add(row, hash, idFrom);
+      within.add(row, hash, firstPlace, idFrom);
       stored += 1;
     } else if (batchStamped(batch, row)) {
       statuses[row] = RowStatus.restamp;
@@ -160,10 +162,24 @@ function poolTest(state: ShardState): (low: number, high: number) => boolean {
   };
 }
 
+/** A sender may list an account twice in a batch's dictionary: for each place, the first with the same account. */
+function firstPlaces(accounts: readonly string[]): Uint16Array {
+  const places = new Uint16Array(accounts.length);
+  const first = new Map<string, number>();
+  for (let place = 0; place < accounts.length; place++) {
+    const account = accounts[place] as string;
+    const before = first.get(account);
+    if (before === undefined) first.set(account, place);
+    places[place] = before ?? place;
+  }
+  return places;
+}
+
 /** The rows of one batch that were accepted so far, by (account, id): a small open-addressing table. */
 class WithinBatch {
   private readonly slots: Int32Array;
   private readonly hashes: Uint32Array;
+  private readonly accounts: Uint16Array;
   private readonly idsAt: Uint32Array;
   private readonly mask: number;
 
@@ -173,27 +189,30 @@ class WithinBatch {
     this.slots = new Int32Array(size).fill(-1);
     this.mask = size - 1;
     this.hashes = new Uint32Array(rows);
+    this.accounts = new Uint16Array(rows);
     this.idsAt = new Uint32Array(rows);
   }
 
-  add(row: number, hash: number, idAt: number): void {
+  /** `account`: the first place of the row's account. */
+  add(row: number, hash: number, account: number, idAt: number): void {
     this.hashes[row] = hash;
+    this.accounts[row] = account;
     this.idsAt[row] = idAt;
-    let at = hash & this.mask;
+    let at = this.home(hash, account);
     while (this.slots[at] !== -1) at = (at + 1) & this.mask;
     this.slots[at] = row;
   }
 
   /** The accepted row with the same key before `row`, or −1. */
-  find(batch: Batch, row: number, hash: number, place: number, idFrom: number, idTo: number): number {
-    const { bytes, view } = batch;
-    for (let at = hash & this.mask; ; at = (at + 1) & this.mask) {
+  find(batch: Batch, row: number, hash: number, account: number, idFrom: number, idTo: number): number {
+    const { bytes } = batch;
+    for (let at = this.home(hash, account); ; at = (at + 1) & this.mask) {
       const other = this.slots[at] as number;
       if (other === -1) return -1;
       if (
         this.hashes[other] === hash &&
-        bytes[batch.idLengthsAt + other] === bytes[batch.idLengthsAt + row] &&
-        sameAccount(batch, view.getUint16(batch.accountsAt + 2 * other, true), place)
+        this.accounts[other] === account &&
+        bytes[batch.idLengthsAt + other] === bytes[batch.idLengthsAt + row]
       ) {
         let i = idFrom;
         let j = this.idsAt[other] as number;
@@ -205,9 +224,9 @@ class WithinBatch {
       }
     }
   }
-}
 
-/** A sender may list an account twice in a batch's dictionary. */
-function sameAccount(batch: Batch, a: number, b: number): boolean {
-  return a === b || batch.accounts[a] === batch.accounts[b];
+  /** Spread over the accounts: many accounts may use one id, as a payroll does. */
+  private home(hash: number, account: number): number {
+    return (hash ^ Math.imul(account + 1, 0x9e37_79b1)) & this.mask;
+  }
 }

@@ -7,6 +7,12 @@ export interface Seal {
   readonly slots: readonly SlotSpan[];
 }
 
+/** Transactions with a timestamp below `below` in records up to `upTo` are forgotten. */
+export interface Forgotten {
+  readonly below: number;
+  readonly upTo: number;
+}
+
 /** What a shard must remember besides its known transactions: small enough to be written whole, again and again. */
 export interface SmallState {
   /** Microseconds. Unknown transactions below it are not stored; it only grows, but for an operator's `horizon_set`. */
@@ -14,6 +20,11 @@ export interface SmallState {
   /** Transactions with a timestamp below `forgottenBelow` in records up to `foldedUpTo` are forgotten. */
   readonly forgottenBelow: number;
   readonly foldedUpTo: number;
+  /**
+   * Forgotten besides, by earlier events that reached further: their horizon (before a `horizon_set` took it back) or
+   * their fold (before the data table was set back). What is forgotten stays forgotten, since its memory may be gone.
+   */
+  readonly forgottenAlso?: readonly Forgotten[];
   /** The highest epoch of the topology that the shard has acted on. */
   readonly epoch: number;
   readonly seals: readonly Seal[];
@@ -32,8 +43,11 @@ export interface Stored {
 export type ShardEvent =
   /** Record 1 of every log. */
   | { readonly type: 'created'; readonly shard: number; readonly small: SmallState }
-  /** A process took the log over; it fences every earlier one. */
-  | { readonly type: 'opened'; readonly assignment: number; readonly small: SmallState }
+  /**
+   * A process took the log over; it fences every earlier one. Written before the log is read, so it can carry on only
+   * what the last record's header says: chain, sums and `replayFrom`.
+   */
+  | { readonly type: 'opened'; readonly assignment: number }
   | Stored
   | { readonly type: 'forgotten'; readonly horizon: number; readonly foldedUpTo: number }
   /** The small state whole: recovery needs nothing of it from before. */

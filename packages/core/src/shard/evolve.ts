@@ -13,11 +13,14 @@ export function evolve(state: ShardState, event: ShardEvent, sequence: number): 
     case 'checkpoint':
       return takeCheckpoint(state, event.small, sequence);
     case 'opened':
+      state.assignment = event.assignment;
+      return state;
     case 'rebased':
       state.assignment = event.assignment;
       return takeCheckpoint(state, event.small, sequence);
     case 'forgotten':
-      return forget(state, event.horizon, event.foldedUpTo, sequence);
+      state.small = withForgotten(state.small, event.horizon, event.foldedUpTo);
+      return forgetUpTo(state, sequence);
     case 'horizon_set':
       // What was forgotten stays forgotten: the ledger's key is what still knows it.
       state.small = { ...state.small, horizon: event.horizon };
@@ -67,6 +70,7 @@ export function endRecord(state: ShardState, record: { sequence: number; number:
 
 /** Replays a record of the log: events, then header. The caller has checked number, chain and log id. */
 export function replayRecord(state: ShardState, record: LogRecord, sequence: number, hash: string): void {
+  if (state.sequence === 0) state.known.startAt(sequence);
   for (const event of record.events) evolve(state, event, sequence);
   state.logId = record.logId;
   state.assignment = record.assignment;
@@ -116,15 +120,28 @@ function takeCheckpoint(state: ShardState, small: SmallState, sequence: number):
   return forgetUpTo(state, sequence);
 }
 
-function forget(state: ShardState, horizon: number, foldedUpTo: number, sequence: number): ShardState {
-  const forgottenBelow = Math.max(state.small.forgottenBelow, horizon);
-  state.small = { ...state.small, horizon, forgottenBelow, foldedUpTo };
-  return forgetUpTo(state, sequence);
+/**
+ * The small state once what is below `horizon` and folded up to `foldedUpTo` is forgotten. Where an earlier event
+ * reached further (its horizon, before a `horizon_set`; its fold, before the data table was set back), that stays
+ * forgotten as well, apart: the two together would forget what neither did.
+ */
+export function withForgotten(small: SmallState, horizon: number, foldedUpTo: number): SmallState {
+  const { forgottenBelow, foldedUpTo: foldedBefore, forgottenAlso = [], ...rest } = small;
+  const also = [{ below: forgottenBelow, upTo: foldedBefore }, ...forgottenAlso].filter(
+    (span) => span.below > horizon || span.upTo > foldedUpTo,
+  );
+  return {
+    ...rest,
+    horizon: Math.max(rest.horizon, horizon),
+    forgottenBelow: horizon,
+    foldedUpTo,
+    ...(also.length > 0 ? { forgottenAlso: also } : {}),
+  };
 }
 
 function forgetUpTo(state: ShardState, sequence: number): ShardState {
-  const { forgottenBelow, foldedUpTo } = state.small;
-  const firstKnown = state.known.forget(forgottenBelow, foldedUpTo, sequence);
+  const { forgottenBelow, foldedUpTo, forgottenAlso } = state.small;
+  const firstKnown = state.known.forget(forgottenBelow, foldedUpTo, sequence, forgottenAlso);
   state.replayFrom = Math.max(1, Math.min(firstKnown, foldedUpTo + 1, state.checkpointAt));
   return state;
 }

@@ -9,6 +9,7 @@
  * An entry is named by a reference: 16 bits of segment, 16 bits of place. What makes an entry *known* is decided by the
  * horizon (see `forget`); when its memory is given back is a matter of housekeeping (`sweep`) and changes no answer.
  */
+import type { Forgotten } from './events.js';
 import { hashId, type IdHashKey } from './id-hash.js';
 
 const PARTITIONS = 256;
@@ -34,19 +35,19 @@ interface Segment {
   length: number;
 }
 
-function newSegment(sequenceBase: number): Segment {
-  const amounts = new BigInt64Array(SEGMENT_ENTRIES);
+function newSegment(entries: number, sequenceBase: number): Segment {
+  const amounts = new BigInt64Array(entries);
   return {
-    accounts: new Uint32Array(SEGMENT_ENTRIES),
-    hashes: new Uint32Array(SEGMENT_ENTRIES),
+    accounts: new Uint32Array(entries),
+    hashes: new Uint32Array(entries),
     amounts,
     amountWords: new Int32Array(amounts.buffer),
-    timestamps: new Float64Array(SEGMENT_ENTRIES),
-    sequences: new Uint32Array(SEGMENT_ENTRIES),
-    previous: new Uint32Array(SEGMENT_ENTRIES),
-    idsAt: new Uint32Array(SEGMENT_ENTRIES),
-    idLengths: new Uint8Array(SEGMENT_ENTRIES),
-    ids: new Uint8Array(SEGMENT_ENTRIES * 16),
+    timestamps: new Float64Array(entries),
+    sequences: new Uint32Array(entries),
+    previous: new Uint32Array(entries),
+    idsAt: new Uint32Array(entries),
+    idLengths: new Uint8Array(entries),
+    ids: new Uint8Array(entries * 16),
     idBytes: 0,
     sequenceBase,
     length: 0,
@@ -77,17 +78,25 @@ export class KnownIds {
   private readonly byName = new Map<string, Account>();
   private readonly byNumber: (Account | undefined)[] = [];
   private readonly freeNumbers: number[] = [];
-  /** Absolute numbers: segment × SEGMENT_ENTRIES + place, never wrapping. */
+  /** Absolute numbers: segment × segmentEntries + place, never wrapping. */
   private sweptTo = 0;
   private liveFrom = 0;
   private end = 0;
-  private horizon = 0;
-  private foldedUpTo = 0;
+  private forgotten: readonly Forgotten[] = [];
+  private startsAbove = 0;
+  private sweptUpTo = 0;
+  private pinnedAbove = Number.POSITIVE_INFINITY;
 
   constructor(
     private readonly key: IdHashKey,
     private readonly slotOf: (account: string) => number,
-  ) {}
+    /** Smaller ones only in tests, which would otherwise need millions of entries to meet a boundary. */
+    private readonly segmentEntries = SEGMENT_ENTRIES,
+  ) {
+    if (segmentEntries < 1 || segmentEntries > SEGMENT_ENTRIES) {
+      throw new RangeError(`a segment of ${segmentEntries} entries; 1 to ${SEGMENT_ENTRIES} are possible`);
+    }
+  }
 
   /** Entries in memory, forgotten ones that were not swept yet included. */
   get size(): number {
@@ -162,15 +171,15 @@ export class KnownIds {
     timestamp: number,
     sequence: number,
   ): void {
-    const segmentNumber = Math.floor(this.end / SEGMENT_ENTRIES);
-    const place = this.end - segmentNumber * SEGMENT_ENTRIES;
-    if (place === 0) this.segments[segmentNumber & 0xffff] = newSegment(sequence);
+    const segmentNumber = Math.floor(this.end / this.segmentEntries);
+    const place = this.end - segmentNumber * this.segmentEntries;
+    if (place === 0) this.segments[segmentNumber & 0xffff] = newSegment(this.segmentEntries, sequence);
     const segment = this.segments[segmentNumber & 0xffff]!;
     const hash = mix(idHash, account);
     const entry = (((segmentNumber & 0xffff) << 16) | place) >>> 0;
     const owner = this.byNumber[account]!;
     if (segment.idBytes + (to - from) > segment.ids.length) {
-      const ids = new Uint8Array(segment.ids.length * 2);
+      const ids = new Uint8Array(Math.max(segment.ids.length * 2, segment.idBytes + (to - from)));
       ids.set(segment.ids);
       segment.ids = ids;
     }
@@ -231,33 +240,54 @@ export class KnownIds {
   }
 
   /**
-   * From now on an entry with a timestamp below `horizon` in a record up to `foldedUpTo` is not known any more.
+   * From now on an entry with a timestamp below `horizon` in a record up to `foldedUpTo`, or within one of `also`, is not
+   * known any more. What was forgotten once must stay within these: its memory may be gone.
    * Returns the first sequence that still holds a known entry, or `none` where none is left.
    */
-  forget(horizon: number, foldedUpTo: number, none: number): number {
-    this.horizon = horizon;
-    this.foldedUpTo = foldedUpTo;
+  forget(horizon: number, foldedUpTo: number, none: number, also: readonly Forgotten[] = []): number {
+    this.forgotten = [{ below: horizon, upTo: foldedUpTo }, ...also];
     while (this.liveFrom < this.end && this.isForgotten(this.reference(this.liveFrom))) this.liveFrom += 1;
     return this.liveFrom < this.end ? this.sequence(this.reference(this.liveFrom)) : none;
   }
 
   isForgotten(entry: number): boolean {
-    return this.timestamp(entry) < this.horizon && this.sequence(entry) <= this.foldedUpTo;
+    const timestamp = this.timestamp(entry);
+    const sequence = this.sequence(entry);
+    for (const span of this.forgotten) if (timestamp < span.below && sequence <= span.upTo) return true;
+    return false;
+  }
+
+  /** Records below `sequence` were never read: their entries are missing here. Called before the first `add`. */
+  startAt(sequence: number): void {
+    this.startsAbove = sequence - 1;
+  }
+
+  /** Every entry of a record above this sequence is in memory, forgotten or not. */
+  get completeAbove(): number {
+    return Math.max(this.startsAbove, this.sweptUpTo);
+  }
+
+  /** Keeps entries of records above `sequence` in memory, forgotten or not: somebody still counts them. */
+  pin(sequence: number): void {
+    this.pinnedAbove = sequence;
   }
 
   /** Gives back the memory of forgotten entries at the front, `entriesMax` at most. Returns how many it took out. */
   sweep(entriesMax: number): number {
-    const to = Math.min(this.liveFrom, this.sweptTo + entriesMax);
-    const count = to - this.sweptTo;
+    const from = this.sweptTo;
+    const to = Math.min(this.liveFrom, from + entriesMax);
     for (; this.sweptTo < to; this.sweptTo++) {
       const entry = this.reference(this.sweptTo);
       const segment = this.segments[entry >>> 16]!;
       const place = entry & 0xffff;
+      const sequence = this.sequence(entry);
+      if (sequence > this.pinnedAbove) break;
+      this.sweptUpTo = sequence;
       this.remove(segment.hashes[place] as number, entry);
       this.release(segment.accounts[place] as number);
-      if (place === SEGMENT_ENTRIES - 1) this.segments[entry >>> 16] = undefined;
+      if (place === this.segmentEntries - 1) this.segments[entry >>> 16] = undefined;
     }
-    return count;
+    return this.sweptTo - from;
   }
 
   /** Every known entry, in log order. */
@@ -303,8 +333,8 @@ export class KnownIds {
   }
 
   private reference(at: number): number {
-    const segment = Math.floor(at / SEGMENT_ENTRIES);
-    return (((segment & 0xffff) << 16) | (at - segment * SEGMENT_ENTRIES)) >>> 0;
+    const segment = Math.floor(at / this.segmentEntries);
+    return (((segment & 0xffff) << 16) | (at - segment * this.segmentEntries)) >>> 0;
   }
 
   private insert(hash: number, entry: number): void {

@@ -3,8 +3,15 @@
  * the fold. Counts acknowledged records only.
  *
  * A reader names the watermark that it saw in SQL. That may be the one before the fold in flight or the one after it,
- * or the one before the last fold; those are answered from sums. Any other is answered by walking the account's
- * entries.
+ * or the one before the last fold; those are answered from sums:
+ *
+ * ```
+ *      base ──── last fold ────▶ last.to ──── fold in flight ────▶ inFlight.to ──── not folded ────▶ acknowledged
+ *       └──────────────────────────────── totals ──────────────────────────────────────────────────────┘
+ * ```
+ *
+ * Any other is answered by walking the account's entries, as long as all of them beyond it are in memory. Entries
+ * beyond `base` are pinned there: their account's number must not be given to another account while it has sums.
  */
 import type { KnownIds } from './known-ids.js';
 
@@ -25,22 +32,22 @@ export class Pending {
   /** Beyond `base`: what the oldest watermark that is answered from sums does not cover. */
   private totals = new Map<number, AccountSum>();
   private base: number | null = null;
-  /** At most two: the last fold, and the one in flight. */
-  private ranges: FoldedRange[] = [];
+  /** Committed, but a reader may have seen the watermark before it. */
+  private last: FoldedRange | null = null;
+  private inFlight: FoldedRange | null = null;
   private acknowledged = 0;
+  private counted = 0;
 
   constructor(private readonly known: KnownIds) {}
 
-  private counted = 0;
-
-  /** Transactions beyond the last committed watermark. */
+  /** Transactions in memory beyond the last watermark that is known; 0 before the first look at the data table. */
   get count(): number {
     return this.counted;
   }
 
   /**
    * The oldest watermark that is answered from sums; null before the first look at the data table. Nothing above it may
-   * be forgotten: an account number given to another account would bring its sums along.
+   * be forgotten: a reader that saw it would miss what is gone.
    */
   get oldestAnswered(): number | null {
     return this.base;
@@ -56,8 +63,9 @@ export class Pending {
 
   /** The watermark is known to be at `sequence`, by a look at the data table: count anew from the entries. */
   rebase(sequence: number): void {
-    this.base = sequence;
-    this.ranges = [];
+    this.setBase(sequence);
+    this.last = null;
+    this.inFlight = null;
     this.totals = new Map();
     const from = this.known.firstAfter(sequence);
     const to = this.known.firstAfter(this.acknowledged);
@@ -65,30 +73,58 @@ export class Pending {
     this.counted = Math.max(0, to - from);
   }
 
-  /** A fold of the records up to `to` is about to be sent; the entries are those in the places [fromPlace, toPlace). */
+  /**
+   * A fold of the records up to `to` is about to be sent; the entries are those in the places [fromPlace, toPlace),
+   * all beyond the last committed watermark. It takes the place of one that was sent before and not committed.
+   */
   beginFold(to: number, fromPlace: number, toPlace: number): void {
     if (this.base === null) throw new Error('a fold begins at an unknown watermark');
     const sums = new Map<number, AccountSum>();
     this.addPlaces(sums, fromPlace, toPlace);
-    this.ranges = [...this.ranges.filter((range) => range.to < to), { to, sums }].slice(-2);
+    this.inFlight = { to, sums };
   }
 
-  /** The fold up to `to` was committed. The one before it is no longer answered from sums. */
-  commitFold(to: number, count: number): void {
-    this.counted -= count;
-    while (this.ranges.length > 1 && (this.ranges[0] as FoldedRange).to < to) {
-      const range = this.ranges.shift() as FoldedRange;
-      for (const [account, folded] of range.sums) subtract(this.totals, account, folded);
-      this.base = range.to;
+  /**
+   * The fold up to `to` was committed. The one before it is no longer answered from sums. Where the fold was begun
+   * otherwise than by `beginFold` (its rows were read from the log), the sums are counted anew.
+   */
+  commitFold(to: number, _rows?: number): void {
+    const { last, inFlight } = this;
+    if (inFlight?.to !== to) {
+      this.rebase(to);
+      return;
     }
+    if (last) {
+      for (const [account, folded] of last.sums) subtract(this.totals, account, folded);
+      this.setBase(last.to);
+    }
+    this.last = inFlight;
+    this.inFlight = null;
+    this.counted = this.known.firstAfter(this.acknowledged) - this.known.firstAfter(to);
   }
 
-  /** The sum of an account's acknowledged transactions beyond exactly `watermark`. */
+  /**
+   * Whether `beyond` can tell exactly. Not where entries beyond the watermark are gone from memory (it is an old one, or
+   * the data table was set back), nor beyond the last acknowledged record (somebody else has written since): such a
+   * reader looks at the data table again.
+   */
+  canAnswer(watermark: number): boolean {
+    return watermark >= this.known.completeAbove && watermark <= this.acknowledged;
+  }
+
+  /**
+   * The sum of an account's acknowledged transactions beyond exactly `watermark`.
+   *
+   * @throws RangeError where `canAnswer` is false: never a partial sum.
+   */
   beyond(account: string, watermark: number): AccountSum {
+    if (!this.canAnswer(watermark))
+      throw new RangeError(`the sums beyond watermark ${watermark} are not known any more`);
     const number = this.known.accountNumber(account);
     if (number < 0) return { sum: 0n, count: 0 };
-    const covered = this.ranges.filter((range) => range.to <= watermark);
-    const exact = watermark === this.base || covered.at(-1)?.to === watermark;
+    const covered: FoldedRange[] = [];
+    for (const range of [this.last, this.inFlight]) if (range && range.to <= watermark) covered.push(range);
+    const exact = watermark === (covered.at(-1)?.to ?? this.base);
     if (!exact) return this.walk(account, watermark);
     const total = { ...(this.totals.get(number) ?? { sum: 0n, count: 0 }) };
     for (const range of covered) {
@@ -98,6 +134,11 @@ export class Pending {
       total.count -= folded.count;
     }
     return total;
+  }
+
+  private setBase(sequence: number): void {
+    this.base = sequence;
+    this.known.pin(sequence);
   }
 
   private walk(account: string, watermark: number): AccountSum {

@@ -33,16 +33,20 @@ export function purgeTarget(view: PurgeView): { below: number; yielded: boolean 
   if (view.watermark === null || view.marks.length === 0) return null;
   const needed = Math.min(view.replayFrom, view.watermark, view.lastSequence);
   const newest = view.marks[view.marks.length - 1] as LogMark;
-  const oldest = view.marks[0] as LogMark;
-  const tooMuch =
-    newest.bytes - oldest.bytes > view.retentionBytes || (view.diskUsed !== null && view.diskUsed >= DISK_NEARLY_FULL);
+  const diskFull = view.diskUsed !== null && view.diskUsed >= DISK_NEARLY_FULL;
   let below = 0;
+  let yielded = false;
   for (const mark of view.marks) {
-    if (newest.bytes - mark.bytes < PURGE_KEEP_BYTES || mark.sequence > needed) break;
-    if (!tooMuch && view.now - mark.time < view.retentionMicros) break;
+    const kept = newest.bytes - mark.bytes;
+    if (kept < PURGE_KEEP_BYTES || mark.sequence > needed) break;
+    if (view.now - mark.time < view.retentionMicros) {
+      // Only as much as there is too much: the rest of the retention still serves a database that is set back.
+      if (!diskFull && kept < view.retentionBytes) break;
+      yielded = true;
+    }
     below = mark.sequence;
   }
-  return mayPurgeBelow(below, view) ? { below, yielded: tooMuch } : null;
+  return mayPurgeBelow(below, view) ? { below, yielded } : null;
 }
 
 /**

@@ -37,6 +37,8 @@ export interface ShardIdentity {
   readonly largeThreshold: bigint;
   readonly idHashKey: IdHashKey;
   readonly slotOf: (account: string) => number;
+  /** Entries a segment of the known ids; only tests have a reason to give it. */
+  readonly segmentEntries?: number;
 }
 
 export const NO_SMALL_STATE: SmallState = {
@@ -64,7 +66,7 @@ export function initialShardState(identity: ShardIdentity): ShardState {
     replayFrom: 1,
     checkpointAt: 0,
     small: NO_SMALL_STATE,
-    known: new KnownIds(identity.idHashKey, identity.slotOf),
+    known: new KnownIds(identity.idHashKey, identity.slotOf, identity.segmentEntries),
   };
 }
 

@@ -1,5 +1,7 @@
 import { connect, type NatsConnection } from 'nats';
 
+export type { NatsConnection } from 'nats';
+
 export interface ConnectOptions {
   readonly servers: string | string[];
   /** Shown in the server's connection list. */

@@ -1,0 +1,266 @@
+/**
+ * Folds a shard's acknowledged records into the data table, one SQL transaction at a time, as long as the process lives.
+ *
+ * ```
+ *  waiting ──due──▶ watermark known? ──no──▶ read it, judge it against the log ──▶ damaged / superseded: end
+ *     ▲                   │ yes                        │ good
+ *     │                   ▼ ◀───────────────────────────┘
+ *     │                 fold ── folded ──────────────▶ waiting
+ *     │                   ├──── differs ─────────────▶ read it, judge it
+ *     └──── delay ◀───────┴──── transient, away, blocked: again, with half the batch where that helps
+ * ```
+ *
+ * Due: `fold_count` transactions, or the oldest is `fold_age` old, or somebody asked.
+ */
+import {
+  type DataTable,
+  DataTableUnavailableError,
+  type FoldFailure,
+  type FoldOutcome,
+  nextFoldAttempt,
+  type Pool,
+  TransientDataTableError,
+  type Watermark,
+  type WatermarkVerdict,
+} from '@spill/core';
+import type { FoldRange, FoldSource } from './fold-source.js';
+
+export interface FoldLoopSettings {
+  readonly shard: number;
+  readonly pool: Pool;
+  readonly assignment: number;
+  readonly logId: string;
+  readonly foldAgeMs: number;
+  readonly foldCount: number;
+}
+
+export interface FoldLoopPorts {
+  readonly table: DataTable;
+  readonly source: FoldSource;
+  /** Rows and records beyond the watermark, and the age of the oldest in milliseconds. */
+  backlog(): { rows: number; records: number; ageMs: number };
+  /** Reads the log where it must and compares. */
+  judge(row: Watermark | null, expectedSequence: number): Promise<WatermarkVerdict>;
+  /** The watermark is at `sequence` for certain: after a look, or after a fold of `rows`. */
+  onWatermark(sequence: number, how: 'looked' | 'folded', rows: number): void;
+  onRefolding(refolding: boolean): void;
+  onDamaged(why: string): void;
+  onSuperseded(): void;
+}
+
+/** Records without a transaction alone are folded only once this many wait, or somebody asks. */
+const EMPTY_RECORDS_MAX = 100;
+/** A fold takes more than `fold_count` where more waits, up to this. */
+const FOLD_ROWS_MAX = 20_000;
+const EVERY_MARK = Number.MAX_SAFE_INTEGER;
+
+interface Target {
+  readonly sequence: number;
+  readonly resolve: () => void;
+}
+
+export class FoldLoop {
+  folded = 0;
+  setAside = 0;
+  conflicts = 0;
+  /** Why nothing is folded just now; null: all is well. */
+  error: string | null = null;
+  private at: Watermark | null = null;
+  /** What the last look at the row should find. */
+  private expected = 0;
+  private refoldingTo = 0;
+  private attempts = 0;
+  private marksMax = EVERY_MARK;
+  private setAsideAll = false;
+  private stopped = false;
+  private wake: (() => void) | null = null;
+  private timer: NodeJS.Timeout | null = null;
+  private targets: Target[] = [];
+  private running: Promise<void> | null = null;
+
+  constructor(
+    private readonly settings: FoldLoopSettings,
+    private readonly ports: FoldLoopPorts,
+  ) {}
+
+  /** null: not looked yet, or not certain. */
+  get watermark(): number | null {
+    return this.at?.sequence ?? null;
+  }
+
+  /** `onError`: an error that is no answer of the data table; the process must end. */
+  start(onError: (error: Error) => void): void {
+    this.running = this.run().catch(onError);
+  }
+
+  /** More was acknowledged. */
+  notify(): void {
+    const { rows } = this.ports.backlog();
+    if (rows >= this.settings.foldCount) this.wakeUp();
+    else if (this.wake && !this.timer) this.arm();
+  }
+
+  /** Resolves when the watermark is at `sequence` or past it. */
+  foldTo(sequence: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.targets.push({ sequence, resolve });
+      this.wakeUp();
+    });
+  }
+
+  /** Resolves when the fold in flight, if any, is over. */
+  async stop(): Promise<void> {
+    this.stopped = true;
+    this.wakeUp();
+    await this.running;
+  }
+
+  private async run(): Promise<void> {
+    while (!this.stopped) {
+      await this.untilDue();
+      if (this.stopped) return;
+      const delayMs = await this.step();
+      if (delayMs > 0 && !this.stopped) await this.pause(delayMs);
+    }
+  }
+
+  /** One look or one fold. Returns the milliseconds to wait before the next. */
+  private async step(): Promise<number> {
+    let range: FoldRange | null = null;
+    try {
+      if (!this.at) return await this.look(await this.ports.table.watermark(this.settings.shard));
+      range = await this.ports.source.next(this.at.sequence, FOLD_ROWS_MAX, this.marksMax);
+      if (!range) {
+        this.reach();
+        return 0;
+      }
+      return await this.take(range, await this.fold(this.at, range));
+    } catch (error) {
+      if (error instanceof TransientDataTableError) return this.retry('transient', error.message, range?.marks ?? 1);
+      // Whether the fold was committed is not known: the row will tell.
+      if (error instanceof DataTableUnavailableError)
+        return this.retry('unavailable', error.message, range?.marks ?? 1);
+      throw error;
+    }
+  }
+
+  private fold(from: Watermark, range: FoldRange): Promise<FoldOutcome> {
+    const { shard, pool, assignment } = this.settings;
+    const { to, rows } = range;
+    return this.ports.table.fold({ shard, pool, assignment, from, to, rows, setAsideAll: this.setAsideAll });
+  }
+
+  private async take(range: FoldRange, outcome: FoldOutcome): Promise<number> {
+    switch (outcome.outcome) {
+      case 'folded':
+        this.at = outcome.watermark;
+        this.expected = outcome.watermark.sequence;
+        this.folded += outcome.applied + outcome.dropped;
+        this.setAside += outcome.setAside;
+        this.conflicts += outcome.conflicts;
+        this.succeeded();
+        this.ports.onWatermark(outcome.watermark.sequence, 'folded', range.rows.length);
+        this.reach();
+        return 0;
+      case 'watermark_differs':
+        return this.look(outcome.watermark);
+      case 'superseded':
+        this.stopped = true;
+        this.ports.onSuperseded();
+        return 0;
+      case 'blocked':
+        return this.retry('blocked', outcome.detail, range.marks);
+    }
+  }
+
+  private async look(row: Watermark | null): Promise<number> {
+    const verdict = await this.ports.judge(row, this.expected);
+    if (verdict.verdict === 'damaged' || verdict.verdict === 'superseded') {
+      this.stopped = true;
+      this.at = null;
+      if (verdict.verdict === 'damaged') this.ports.onDamaged(verdict.why);
+      else this.ports.onSuperseded();
+      return 0;
+    }
+    const { shard, assignment, logId } = this.settings;
+    this.at = row ?? { shard, logId, assignment, sequence: 0, number: 0, hash: '0'.repeat(32) };
+    if (verdict.verdict === 'behind') {
+      this.refoldingTo = this.expected;
+      this.ports.onRefolding(true);
+    }
+    this.expected = this.at.sequence;
+    this.ports.onWatermark(this.at.sequence, 'looked', 0);
+    this.succeeded();
+    this.reach();
+    return 0;
+  }
+
+  private succeeded(): void {
+    this.attempts = 0;
+    this.error = null;
+    this.setAsideAll = false;
+    this.marksMax = EVERY_MARK;
+  }
+
+  private retry(failure: FoldFailure, detail: string, marks: number): number {
+    this.error = detail;
+    this.attempts += 1;
+    if (failure === 'unavailable') this.at = null;
+    const next = nextFoldAttempt(failure, marks, this.attempts, Math.random());
+    if (failure === 'transient') this.marksMax = next.records;
+    this.setAsideAll = next.setAsideAll;
+    return next.delayMs;
+  }
+
+  /** Tells those who wait for the watermark, and ends a refold. */
+  private reach(): void {
+    const sequence = this.at?.sequence ?? -1;
+    if (this.refoldingTo > 0 && sequence >= this.refoldingTo) {
+      this.refoldingTo = 0;
+      this.ports.onRefolding(false);
+    }
+    const reached = this.targets.filter((target) => target.sequence <= sequence);
+    this.targets = this.targets.filter((target) => target.sequence > sequence);
+    for (const target of reached) target.resolve();
+  }
+
+  private isDue(): boolean {
+    // The first look is due at once: it is what notices an older log or an older database.
+    if (!this.at || this.targets.length > 0 || this.refoldingTo > 0) return true;
+    const { rows, records, ageMs } = this.ports.backlog();
+    if (rows === 0) return records >= EMPTY_RECORDS_MAX;
+    return rows >= this.settings.foldCount || ageMs >= this.settings.foldAgeMs;
+  }
+
+  private async untilDue(): Promise<void> {
+    while (!this.stopped && !this.isDue()) {
+      await new Promise<void>((resolve) => {
+        this.wake = resolve;
+        this.arm();
+      });
+    }
+  }
+
+  /** Wakes when the oldest backlog comes of age; without backlog `notify` arms it. */
+  private arm(): void {
+    const { rows, ageMs } = this.ports.backlog();
+    if (rows === 0) return;
+    if (this.timer) clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.wakeUp(), Math.max(1, this.settings.foldAgeMs - ageMs));
+  }
+
+  private async pause(delayMs: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.wake = resolve;
+      this.timer = setTimeout(() => this.wakeUp(), delayMs);
+    });
+  }
+
+  private wakeUp(): void {
+    if (this.timer) clearTimeout(this.timer);
+    this.timer = null;
+    const { wake } = this;
+    this.wake = null;
+    wake?.();
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * What a shard still has to fold, beyond a watermark: from the known ids, which hold every transaction that is not
+ * forgotten; and from the log itself where the data table was set back to before what is forgotten.
+ */
+import {
+  batchAmount,
+  batchTimestamp,
+  type FoldRows,
+  isAccepted,
+  type KnownIds,
+  type Pending,
+  readRecord,
+  recordHash,
+  type Stored,
+} from '@spill/core';
+import type { JetStreamLog } from '../nats/log.js';
+import type { RecordMarks } from '../shard/record-marks.js';
+
+export interface FoldRange {
+  /** How many places of the log at which a fold may end it spans: what is halved when it meets another transaction. */
+  readonly marks: number;
+  readonly to: { readonly sequence: number; readonly number: number; readonly hash: string };
+  readonly rows: FoldRows;
+}
+
+interface FoldColumns {
+  accounts: string[];
+  ids: string[];
+  amounts: bigint[];
+  timestamps: number[];
+  sequences: number[];
+  indexes: number[];
+}
+
+export class FoldSource {
+  constructor(
+    private readonly known: KnownIds,
+    private readonly marks: RecordMarks,
+    private readonly pending: Pending,
+    private readonly log: JetStreamLog,
+    /** Transactions in records up to here may be forgotten. */
+    private readonly foldedUpTo: () => number,
+  ) {}
+
+  /** The next range beyond `watermark` with about `rowsMax` rows; null: nothing is left. */
+  async next(watermark: number, rowsMax: number, marksMax: number): Promise<FoldRange | null> {
+    if (watermark < this.foldedUpTo()) return this.fromLog(watermark, rowsMax);
+    this.marks.dropUpTo(watermark);
+    const taken = this.marks.take(rowsMax, marksMax);
+    if (!taken) return null;
+    const { sequence, number, hash } = taken.mark;
+    const from = this.known.firstAfter(watermark);
+    const to = this.known.firstAfter(sequence);
+    this.pending.beginFold(sequence, from, to);
+    return { marks: taken.marks, to: { sequence, number, hash }, rows: this.rowsAt(from, to) };
+  }
+
+  private rowsAt(from: number, to: number): FoldRows {
+    const { known } = this;
+    const columns = emptyColumns();
+    let sequence = -1;
+    let index = 0;
+    for (let place = from; place < to; place++) {
+      const entry = known.at(place);
+      const at = known.sequence(entry);
+      index = at === sequence ? index + 1 : 0;
+      sequence = at;
+      columns.accounts.push(known.account(entry));
+      columns.ids.push(known.id(entry));
+      columns.amounts.push(known.amount(entry));
+      columns.timestamps.push(known.timestamp(entry));
+      columns.sequences.push(at);
+      columns.indexes.push(index);
+    }
+    return { length: to - from, ...columns };
+  }
+
+  private async fromLog(watermark: number, rowsMax: number): Promise<FoldRange> {
+    const columns = emptyColumns();
+    let end: FoldRange['to'] | null = null;
+    for await (const message of this.log.read(watermark + 1, this.foldedUpTo())) {
+      const record = readRecord(message.bytes);
+      let index = 0;
+      for (const event of record.events)
+        if (event.type === 'stored') index = addStored(columns, event, message.sequence, index);
+      end = { sequence: message.sequence, number: record.number, hash: recordHash(message.bytes) };
+      if (columns.ids.length >= rowsMax) break;
+    }
+    if (!end) throw new Error(`the log has no record after ${watermark}`);
+    return { marks: 1, to: end, rows: { length: columns.ids.length, ...columns } };
+  }
+}
+
+function addStored(columns: FoldColumns, event: Stored, sequence: number, firstIndex: number): number {
+  const { batch } = event;
+  let index = firstIndex;
+  let idAt = batch.idsAt;
+  for (let row = 0; row < batch.rows; row++) {
+    const idTo = idAt + (batch.bytes[batch.idLengthsAt + row] as number);
+    if (isAccepted(event, row)) {
+      columns.accounts.push(batch.accounts[batch.view.getUint16(batch.accountsAt + 2 * row, true)] as string);
+      columns.ids.push(Buffer.from(batch.bytes.buffer, batch.bytes.byteOffset + idAt, idTo - idAt).toString('utf8'));
+      columns.amounts.push(batchAmount(batch, row));
+      columns.timestamps.push(batchTimestamp(batch, row));
+      columns.sequences.push(sequence);
+      columns.indexes.push(index++);
+    }
+    idAt = idTo;
+  }
+  return index;
+}
+
+function emptyColumns(): FoldColumns {
+  return { accounts: [], ids: [], amounts: [], timestamps: [], sequences: [], indexes: [] };
+}

@@ -1,0 +1,382 @@
+/**
+ * The intake of a shard: what arrives while a record is being stored gathers for the next one. One record in flight, no
+ * timers.
+ *
+ * ```
+ *            request            build, append                acknowledged
+ *  waiting ────────▶ [queue] ───────────────▶ [in flight] ───────────────▶ answers
+ *                       ▲                          │ refused: certainly not stored
+ *                       │ ledger answered          ▼
+ *                   [asking]                  [refusing] ── the same bytes again ──▶ acknowledged
+ * ```
+ *
+ * While the log refuses, requests are answered `unavailable` at once and the record is kept as it is: its transactions
+ * are decided, and a retry that meets one waits for the very record. So nothing is ever taken back.
+ */
+import {
+  type Batch,
+  BatchFormatError,
+  decide,
+  endRecord,
+  eventBytes,
+  evolve,
+  type FirstSeen,
+  RECORD_HEADER_BYTES,
+  ReplyCode,
+  readBatch,
+  readSubmitRequest,
+  recordHash,
+  type ShardEvent,
+  type ShardState,
+  type SubmitReply,
+  sealRecord,
+  writeSubmitReply,
+} from '@spill/core';
+import { monotonicMicros, wallMicros } from './clock.js';
+
+export interface Bounds {
+  readonly recordBytesMax: number;
+  readonly waitingBytesMax: number;
+  readonly pendingBytesMax: number;
+  readonly idsMax: number;
+  readonly maxClockSkewMicros: number;
+}
+
+export interface AcknowledgedRecord {
+  readonly sequence: number;
+  readonly number: number;
+  readonly hash: string;
+  readonly bytes: number;
+  readonly rows: number;
+  /** Places of its transactions among the known ids. */
+  readonly fromPlace: number;
+  readonly toPlace: number;
+}
+
+export interface CommitPorts {
+  /** Throws where it can't be told whether the record was stored; fenced and refused are outcomes. */
+  append(
+    bytes: Uint8Array,
+    expectedLast: number,
+  ): Promise<{ outcome: 'stored' | 'fenced' | 'refused'; detail?: string }>;
+  /** Events to put before the transactions of the next record: the horizon, a newer epoch. */
+  housekeeping(): ShardEvent[];
+  ownedSlots(): Uint8Array;
+  pendingBytes(): number;
+  /** Before the answers of the record go out. */
+  onAcknowledged(record: AcknowledgedRecord): void;
+  /** Answers of the ledger, in the order asked. */
+  askLedger(keys: { account: string; id: string }[]): Promise<(FirstSeen | null | 'unreachable')[]>;
+  /** This process must not answer anybody any more. */
+  onFatal(reason: 'fenced' | 'ambiguous', detail: string): void;
+  onRefusing(detail: string | null): void;
+}
+
+interface Waiting {
+  readonly batch: Batch;
+  readonly deadline: number;
+  readonly respond: (reply: Uint8Array) => void;
+  ledger?: Map<number, FirstSeen | null | 'unreachable'>;
+}
+
+/** Held back until the record that it rests on is acknowledged. */
+interface Answer {
+  readonly respond: (reply: Uint8Array) => void;
+  readonly reply: SubmitReply;
+}
+
+interface InFlight {
+  readonly bytes: Uint8Array;
+  readonly record: AcknowledgedRecord;
+  answers: readonly Answer[];
+}
+
+const LEDGER_QUESTIONS_MAX = 32;
+const PROBE_MS = 1_000;
+const RETRY_AFTER_MS = 50;
+const NOTHING = { retryAfterMs: 0, sequence: 0, statuses: new Uint8Array(), firsts: new Map(), message: '' };
+
+export class GroupCommit {
+  private readonly queue: Waiting[] = [];
+  private waitingBytes = 0;
+  private asking = 0;
+  private inFlight: InFlight | null = null;
+  private refusing: string | null = null;
+  private scheduled = false;
+  private stopped = false;
+  private wantsRecord = false;
+  private afterAck: (() => void)[] = [];
+  private idle: (() => void)[] = [];
+  accepted = 0;
+
+  constructor(
+    private readonly state: ShardState,
+    private readonly assignment: number,
+    private readonly bounds: Bounds,
+    private readonly ports: CommitPorts,
+  ) {}
+
+  get queued(): number {
+    return this.queue.length;
+  }
+
+  get refusingBecause(): string | null {
+    return this.refusing;
+  }
+
+  /** Takes one request; `respond` is called once, maybe at once. */
+  submit(request: Uint8Array, respond: (reply: Uint8Array) => void): void {
+    const received = this.receive(request);
+    if (received instanceof Uint8Array) respond(received);
+    else this.enqueue({ ...received, respond });
+  }
+
+  /** What is to wait for the next record, or the answer to give at once. */
+  private receive(request: Uint8Array): Omit<Waiting, 'respond'> | Uint8Array {
+    const parsed = readSubmitRequest(request);
+    if (!parsed) return this.failure(ReplyCode.malformed, 'a request is shorter than its header');
+    if (this.refusing) return this.failure(ReplyCode.unavailable, `the log refuses records: ${this.refusing}`);
+    const overload = this.overloadedBy(parsed.batch.byteLength);
+    if (overload) return this.failure(ReplyCode.overloaded, overload, RETRY_AFTER_MS);
+    const bytesMax = this.bounds.recordBytesMax;
+    if (parsed.batch.byteLength > bytesMax) {
+      const message = `a batch of ${parsed.batch.byteLength} bytes is larger than record_bytes_max (${bytesMax})`;
+      return this.failure(ReplyCode.malformed, message);
+    }
+    try {
+      const batch = readBatch(parsed.batch);
+      return { batch, deadline: monotonicMicros() + parsed.remainingMs * 1000 };
+    } catch (error) {
+      if (!(error instanceof BatchFormatError)) throw error;
+      return this.failure(ReplyCode.malformed, error.message);
+    }
+  }
+
+  /** A record is wanted though nobody submits: to move the horizon, to log an epoch. */
+  nudge(): void {
+    this.wantsRecord = true;
+    this.schedule();
+  }
+
+  /** Calls back when everything decided so far is acknowledged; at once where it is. */
+  whenAcknowledged(callback: () => void): void {
+    if (this.inFlight) this.afterAck.push(callback);
+    else callback();
+  }
+
+  /** Resolves when nothing waits and nothing is in flight; the caller has stopped the intake. */
+  drained(): Promise<void> {
+    return new Promise((resolve) => {
+      this.idle.push(resolve);
+      this.settle();
+    });
+  }
+
+  /** Answers nobody any more. */
+  stop(): void {
+    this.stopped = true;
+  }
+
+  private overloadedBy(bytes: number): string | null {
+    const { bounds } = this;
+    if (this.waitingBytes + bytes > bounds.waitingBytesMax) return 'too much is waiting to be stored';
+    if (this.ports.pendingBytes() > bounds.pendingBytesMax) {
+      return `more than pending_bytes_max (${bounds.pendingBytesMax}) bytes wait to be folded`;
+    }
+    if (this.state.known.size >= bounds.idsMax) return `ids_max (${bounds.idsMax}) transactions are known`;
+    return null;
+  }
+
+  private enqueue(waiting: Waiting): void {
+    this.queue.push(waiting);
+    this.waitingBytes += waiting.batch.bytes.byteLength;
+    this.schedule();
+  }
+
+  /** After the messages that are already here, so that they travel together. */
+  private schedule(): void {
+    if (this.scheduled || this.inFlight || this.stopped) return;
+    this.scheduled = true;
+    setImmediate(() => {
+      this.scheduled = false;
+      if (!this.inFlight && !this.stopped) this.commit();
+    });
+  }
+
+  private commit(): void {
+    const { state, bounds } = this;
+    const sequence = state.sequence + 1;
+    const fromPlace = state.known.endPlace;
+    const events: ShardEvent[] = [];
+    const answers: Answer[] = [];
+    let bytes = RECORD_HEADER_BYTES;
+    let rows = 0;
+    const take = (event: ShardEvent): void => {
+      events.push(event);
+      bytes += eventBytes(event);
+      evolve(state, event, sequence);
+    };
+    const worthARecord = this.queue.length > 0 || this.wantsRecord;
+    this.wantsRecord = false;
+    if (worthARecord) for (const event of this.ports.housekeeping()) take(event);
+    while (this.queue.length > 0) {
+      const waiting = this.queue[0] as Waiting;
+      // The event's own header and a bitmap come on top of the batch.
+      const eventBytesMax = waiting.batch.bytes.byteLength + 16 + waiting.batch.rows / 8;
+      if (events.length > 0 && bytes + eventBytesMax > bounds.recordBytesMax) break;
+      this.queue.shift();
+      this.waitingBytes -= waiting.batch.bytes.byteLength;
+      const now = monotonicMicros();
+      if (now > waiting.deadline) {
+        waiting.respond(this.failure(ReplyCode.timeout, 'its deadline passed while it waited'));
+        continue;
+      }
+      const decision = decide(state, {
+        batch: waiting.batch,
+        now: wallMicros(),
+        maxClockSkewMicros: bounds.maxClockSkewMicros,
+        ownedSlots: this.ports.ownedSlots(),
+        sequence,
+        ...(waiting.ledger ? { ledger: waiting.ledger } : {}),
+      });
+      if (decision.askLedger.length > 0) {
+        this.askLedger(waiting, decision.askLedger);
+        continue;
+      }
+      if (decision.event) {
+        take(decision.event);
+        rows += decision.event.count;
+      }
+      const reply: SubmitReply = {
+        ...NOTHING,
+        code: ReplyCode.ok,
+        epoch: state.small.epoch,
+        horizon: state.small.horizon,
+        sequence: decision.event ? sequence : 0,
+        statuses: decision.statuses,
+        firsts: decision.firsts,
+      };
+      answers.push({ respond: waiting.respond, reply });
+    }
+    if (events.length === 0) {
+      // Nothing to store and nothing in flight: what the answers rest on is acknowledged.
+      for (const { respond, reply } of answers) respond(writeSubmitReply(reply));
+      this.settle();
+      return;
+    }
+    const record = sealRecord(state, events, this.assignment);
+    endRecord(state, { sequence, number: state.number + 1, hash: recordHash(record) });
+    const { number, hash } = state;
+    const acknowledged = {
+      sequence,
+      number,
+      hash,
+      bytes: record.byteLength,
+      rows,
+      fromPlace,
+      toPlace: state.known.endPlace,
+    };
+    this.inFlight = { bytes: record, record: acknowledged, answers };
+    this.append(this.inFlight);
+  }
+
+  private append(inFlight: InFlight): void {
+    this.ports.append(inFlight.bytes, inFlight.record.sequence - 1).then(
+      (outcome) => {
+        if (this.stopped) return;
+        if (outcome.outcome === 'stored') this.acknowledge(inFlight);
+        else if (outcome.outcome === 'refused') this.refuse(inFlight, outcome.detail ?? 'no reason given');
+        else this.fatal('fenced', outcome.detail ?? '');
+      },
+      (error: Error) => this.fatal('ambiguous', error.message),
+    );
+  }
+
+  private acknowledge(inFlight: InFlight): void {
+    if (this.refusing) {
+      this.refusing = null;
+      this.ports.onRefusing(null);
+    }
+    this.inFlight = null;
+    this.accepted += inFlight.record.rows;
+    this.ports.onAcknowledged(inFlight.record);
+    for (const { respond, reply } of inFlight.answers) respond(writeSubmitReply(reply));
+    const callbacks = this.afterAck;
+    this.afterAck = [];
+    for (const callback of callbacks) callback();
+    if (this.queue.length > 0 || this.wantsRecord) this.schedule();
+    else this.settle();
+  }
+
+  /** The record stays as it is and is tried again; those who wait for it are told that it can't be told yet. */
+  private refuse(inFlight: InFlight, detail: string): void {
+    if (this.refusing !== detail) {
+      this.refusing = detail;
+      this.ports.onRefusing(detail);
+    }
+    const refusal = this.failure(ReplyCode.unavailable, `the log refuses records: ${detail}`);
+    for (const waiting of this.queue.splice(0)) waiting.respond(refusal);
+    this.waitingBytes = 0;
+    for (const { respond } of inFlight.answers) respond(refusal);
+    inFlight.answers = [];
+    this.settle();
+    setTimeout(() => {
+      if (!this.stopped) this.append(inFlight);
+    }, PROBE_MS);
+  }
+
+  private fatal(reason: 'fenced' | 'ambiguous', detail: string): void {
+    if (this.stopped) return;
+    this.stop();
+    this.ports.onFatal(reason, detail);
+  }
+
+  private askLedger(waiting: Waiting, rows: readonly number[]): void {
+    if (this.asking >= LEDGER_QUESTIONS_MAX) {
+      waiting.respond(
+        this.failure(ReplyCode.overloaded, 'too many requests wait for the ledger to tell old ids', RETRY_AFTER_MS),
+      );
+      return;
+    }
+    this.asking += 1;
+    const keys = keysOf(waiting.batch, rows);
+    this.ports.askLedger(keys).then(
+      (found) => {
+        this.asking -= 1;
+        waiting.ledger = new Map(rows.map((row, i) => [row, found[i] as FirstSeen | null | 'unreachable']));
+        if (!this.stopped) this.enqueue(waiting);
+      },
+      (error: Error) => {
+        this.asking -= 1;
+        this.fatal('ambiguous', `asking the ledger failed: ${error.message}`);
+      },
+    );
+  }
+
+  private settle(): void {
+    // A record that the log refuses has nobody who waits for it.
+    if ((this.inFlight && !this.refusing) || this.queue.length > 0 || this.asking > 0) return;
+    for (const resolve of this.idle.splice(0)) resolve();
+  }
+
+  private failure(code: ReplyCode, message: string, retryAfterMs = 0): Uint8Array {
+    const { epoch, horizon } = this.state.small;
+    return writeSubmitReply({ ...NOTHING, code, message, retryAfterMs, epoch, horizon });
+  }
+}
+
+function keysOf(batch: Batch, rows: readonly number[]): { account: string; id: string }[] {
+  const wanted = new Set(rows);
+  const keys: { account: string; id: string }[] = [];
+  let idAt = batch.idsAt;
+  for (let row = 0; row < batch.rows; row++) {
+    const idTo = idAt + (batch.bytes[batch.idLengthsAt + row] as number);
+    if (wanted.has(row)) {
+      const account = batch.accounts[batch.view.getUint16(batch.accountsAt + 2 * row, true)] as string;
+      const { buffer, byteOffset } = batch.bytes;
+      keys.push({ account, id: Buffer.from(buffer, byteOffset + idAt, idTo - idAt).toString('utf8') });
+    }
+    idAt = idTo;
+  }
+  return keys;
+}

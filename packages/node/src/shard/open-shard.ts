@@ -1,0 +1,235 @@
+/**
+ * Opening a shard's log, in the order of the design: (1) the node has raised the assignment, (2) the process listens and
+ * answers `unavailable`, and then here
+ *
+ * ```
+ * 3 configuration ──▶ 4 witnesses ──▶ 5 last record ──▶ 6 append `opened` ──▶ 7 topology, replay ──▶ serve
+ *                        ▲                 │                   │
+ *                        └── read again ◀──┴─────── fenced ◀───┘
+ * ```
+ *
+ * Witnesses are read before the record, or the record could be newer than what they vouch for. `opened` is written
+ * before the log is read, or a record of a predecessor could still land after the reading.
+ */
+import {
+  idHashKey,
+  initialShardState,
+  judgeLink,
+  judgeOpening,
+  type LogRecord,
+  linkOf,
+  RecordFormatError,
+  readRecord,
+  recordHash,
+  replayRecord,
+  type ShardEntry,
+  type ShardState,
+  shardOf,
+  slotOf,
+  type Topology,
+  type Witness,
+  writeRecord,
+} from '@spill/core';
+import { type JetStreamLog, type LogMessage, LogMissingError } from '../nats/log.js';
+import type { TopologyStore } from '../nats/topology-store.js';
+
+export type Opened =
+  | {
+      readonly outcome: 'serving' | 'fold_only';
+      readonly state: ShardState;
+      readonly topology: Topology;
+      readonly lastRecordTime: number;
+    }
+  | { readonly outcome: 'superseded'; readonly detail: string }
+  | { readonly outcome: 'damaged'; readonly missing: string };
+
+export interface OpenShard {
+  readonly log: JetStreamLog;
+  readonly topologies: TopologyStore;
+  readonly shard: number;
+  readonly assignment: number;
+  /** Read anew at each try. */
+  readonly witnesses: () => Witness[];
+  /** Each record of the replay, once it is in the state: for what is kept beside it. */
+  readonly onReplayed: (message: LogMessage, record: LogRecord, hash: string) => void;
+  /** A sentence for the log of the process. */
+  readonly report: (message: string) => void;
+}
+
+/** How long a replica that lags behind a witness is given to catch up. */
+const CATCH_UP_MS = 30_000;
+const CATCH_UP_POLL_MS = 1_000;
+
+export async function openShard(open: OpenShard): Promise<Opened> {
+  const started = performance.now();
+  for (;;) {
+    const topology = (await open.topologies.require()).topology;
+    const entry = shardOf(topology, open.shard);
+    if (!entry) return { outcome: 'damaged', missing: `the topology does not name shard ${open.shard}` };
+    if (entry.assignment > open.assignment) {
+      return { outcome: 'superseded', detail: `the topology has assignment ${entry.assignment}` };
+    }
+    if (entry.state === 'damaged') {
+      return { outcome: 'damaged', missing: entry.reason ?? 'marked damaged before' };
+    }
+    const read = await readEnd(open, topology, entry);
+    if ('outcome' in read) return read;
+    const { last, verdict } = read;
+    switch (verdict.verdict) {
+      case 'damaged':
+        return { outcome: 'damaged', missing: verdict.missing };
+      case 'superseded':
+        return { outcome: 'superseded', detail: `assignment ${verdict.assignment} has opened the log` };
+      case 'behind':
+        if (performance.now() - started > CATCH_UP_MS) return { outcome: 'damaged', missing: verdict.missing };
+        open.report(`${verdict.missing}; reading again`);
+        await new Promise((resolve) => setTimeout(resolve, CATCH_UP_POLL_MS));
+        continue;
+      case 'fold_only':
+        return replay(open, topology, last, 'fold_only');
+      case 'append': {
+        const opened = await appendOpened(open, last);
+        if (opened === 'fenced') continue;
+        const end = await open.log.get(opened);
+        if (!end) return { outcome: 'damaged', missing: `record ${opened} (opened) is gone again` };
+        // The topology once more, now that nobody else can write.
+        return replay(open, (await open.topologies.require()).topology, readEndOf(end), 'serving');
+      }
+    }
+  }
+}
+
+interface End {
+  readonly message: LogMessage;
+  readonly record: LogRecord;
+  readonly hash: string;
+}
+
+function readEndOf(message: LogMessage): End {
+  return { message, record: readRecord(message.bytes), hash: recordHash(message.bytes) };
+}
+
+async function readEnd(
+  open: OpenShard,
+  topology: Topology,
+  entry: ShardEntry,
+): Promise<Extract<Opened, { outcome: 'damaged' }> | { last: End; verdict: ReturnType<typeof judgeOpening> }> {
+  try {
+    const info = await open.log.info();
+    if (info.problems.length > 0) return { outcome: 'damaged', missing: info.problems.join('; ') };
+    const witnesses = open.witnesses();
+    const message = await open.log.last();
+    if (!message) return { outcome: 'damaged', missing: 'the log is empty, though it was created with a first record' };
+    const after = await open.log.info();
+    if (after.lastSequence < message.sequence) {
+      return { outcome: 'damaged', missing: `record ${message.sequence} was there and is gone` };
+    }
+    const last = readEndOf(message);
+    const verdict = judgeOpening({
+      logId: entry.logId,
+      assignment: open.assignment,
+      topologyAssignment: entry.assignment,
+      last: {
+        ...last.record,
+        sequence: message.sequence,
+        hash: last.hash,
+        closed: last.record.events.some((event) => event.type === 'closed'),
+      },
+      witnesses,
+    });
+    if (last.record.epoch > topology.epoch) {
+      return {
+        outcome: 'damaged',
+        missing: `the log has acted on epoch ${last.record.epoch}, the topology is at ${topology.epoch}: it lost something`,
+      };
+    }
+    return { last, verdict };
+  } catch (error) {
+    if (error instanceof LogMissingError) return { outcome: 'damaged', missing: error.message };
+    throw error;
+  }
+}
+
+/** `opened` goes before the reading, so it carries on what the last record's header says. */
+async function appendOpened(open: OpenShard, last: End): Promise<number | 'fenced'> {
+  const bytes = writeRecord({
+    ...last.record,
+    previous: last.hash,
+    assignment: open.assignment,
+    number: last.record.number + 1,
+    events: [{ type: 'opened', assignment: open.assignment }],
+  });
+  const outcome = await open.log.append(bytes, last.message.sequence);
+  if (outcome.outcome === 'stored') return outcome.sequence;
+  if (outcome.outcome === 'fenced') {
+    open.report(`another record came before 'opened': ${outcome.detail}; reading again`);
+    return 'fenced';
+  }
+  throw new LogRefusesError(`the log refuses 'opened': ${outcome.detail}`);
+}
+
+/** The log certainly did not take `opened`: no quorum, no leader, a full disk. Wait and try again. */
+export class LogRefusesError extends Error {
+  override readonly name = 'LogRefusesError';
+}
+
+/** Reads the log from where the last record says that recovery begins, and checks every link of the chain. */
+async function replay(
+  open: OpenShard,
+  topology: Topology,
+  end: End,
+  outcome: 'serving' | 'fold_only',
+): Promise<Opened> {
+  const state = initialShardState({
+    shard: open.shard,
+    pool: shardOf(topology, open.shard)!.pool,
+    largeThreshold: BigInt(topology.largeThreshold),
+    idHashKey: idHashKey(topology.secret),
+    slotOf,
+  });
+  const { replayFrom } = end.record;
+  const info = await open.log.info();
+  if (info.firstSequence > replayFrom) {
+    return {
+      outcome: 'damaged',
+      missing: `records ${replayFrom} to ${info.firstSequence - 1} are needed and gone; the log begins at ${info.firstSequence}`,
+    };
+  }
+  let lastRecordTime = 0;
+  // What a repair accepted as lost is passed over: it is on record in the `rebased` that comes after it.
+  let missing: string | null = null;
+  for await (const message of open.log.read(replayFrom, end.message.sequence)) {
+    const read = tryReadRecord(message);
+    if (typeof read === 'string') {
+      missing ??= read;
+      continue;
+    }
+    if (read.events[0]?.type === 'rebased') missing = null;
+    missing ??= state.sequence === 0 ? judgeFirst(message, read) : judgeLink(linkOf(state), read, message.sequence);
+    const hash = recordHash(message.bytes);
+    replayRecord(state, read, message.sequence, hash);
+    open.onReplayed(message, read, hash);
+    lastRecordTime = message.time;
+  }
+  if (missing) return { outcome: 'damaged', missing };
+  if (state.hash !== end.hash) {
+    return { outcome: 'damaged', missing: `record ${end.message.sequence} was read twice and differed` };
+  }
+  return { outcome, state, topology, lastRecordTime };
+}
+
+/** The record, or why it can't be read. */
+function tryReadRecord(message: LogMessage): LogRecord | string {
+  try {
+    return readRecord(message.bytes);
+  } catch (error) {
+    if (!(error instanceof RecordFormatError)) throw error;
+    return `record ${message.sequence} cannot be read: ${error.message}`;
+  }
+}
+
+/** The first record of a replay has nothing before it to be chained to, unless it is the log's very first. */
+function judgeFirst(message: LogMessage, record: LogRecord): string | null {
+  if (message.sequence === 1 && record.number !== 1) return `record 1 has number ${record.number}`;
+  return null;
+}

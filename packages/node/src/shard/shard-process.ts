@@ -1,0 +1,241 @@
+/** The process of one shard. Started by a node with one assignment; ends for good when that is over. */
+import {
+  changeShard,
+  type DataTable,
+  Names,
+  ReplyCode,
+  type ShardAnswer,
+  type ShardStatus,
+  shardOf,
+  type Witness,
+  writeSubmitReply,
+} from '@spill/core';
+import { openDataTable } from '../data-table/open-data-table.js';
+import { connectNats, type NatsConnection } from '../nats/connect.js';
+import { JetStreamLog } from '../nats/log.js';
+import { serveSubject } from '../nats/serve-subject.js';
+import { TopologyStore } from '../nats/topology-store.js';
+import { type ChildChannel, openChildChannel } from '../process/child-channel.js';
+import type { StartShard } from '../process/messages.js';
+import { answerQuestion, packAnswer } from './answer-questions.js';
+import { LogRefusesError, openShard } from './open-shard.js';
+import { RecordMarks } from './record-marks.js';
+import { Shard } from './shard.js';
+import { TopologyView } from './topology-view.js';
+import { readWitnessFile, WitnessFile } from './witness-file.js';
+
+const HEARTBEAT_MS = 1_000;
+
+const channel = await openChildChannel('shard');
+run(channel).catch((error: Error) => fail(channel, error));
+
+function fail(channel: ChildChannel, error: Error): void {
+  channel.log('error', error.stack ?? error.message);
+  // Exit code 1: counted as a start that failed.
+  setImmediate(() => process.exit(1));
+}
+
+async function run(channel: ChildChannel<StartShard>): Promise<void> {
+  const { start } = channel;
+  const names = new Names(start.prefix);
+  const connections = await connectBoth(start, channel);
+  const { nc, logNc } = connections;
+  let shard: Shard | null = null;
+  let opening: ShardStatus = openingStatus(start, 'opening', null);
+  let draining = false;
+
+  // The log's connection never reconnects: what is in doubt is settled by opening again.
+  logNc.closed().then(() => {
+    if (!draining) channel.finish('waiting');
+  });
+
+  const whyNot = (): string => shard?.whyNot ?? opening.reason ?? 'the shard is opening';
+  const submits = serveSubject(nc, names.shard(start.shard, start.assignment, 'submit'), (body, respond) => {
+    if (shard?.takesTransactions && !draining) shard.commit.submit(body, respond);
+    else respond(unavailableReply(draining ? 'the shard is being stopped' : whyNot()));
+  });
+  const asks = serveSubject(nc, names.shard(start.shard, start.assignment, 'ask'), (body, respond) => {
+    const answered = shard && !shard.damaged ? answerQuestion(body, shard.questionPorts()) : null;
+    if (!answered) {
+      const answer: ShardAnswer = { answer: 'unavailable', message: whyNot() };
+      return respond(packAnswer(answer));
+    }
+    answered.then(respond, (error: Error) => fail(channel, error));
+  });
+  await nc.flush();
+
+  const heartbeat = (): void => channel.send({ type: 'heartbeat', status: shard?.status() ?? opening });
+  heartbeat();
+  const heartbeats = setInterval(heartbeat, HEARTBEAT_MS);
+
+  const topologies = await TopologyStore.open(nc, names, { create: false });
+  const log = await JetStreamLog.open(logNc, names, start.shard);
+  const marks = new RecordMarks();
+  const replayed: { sequence: number; bytes: number; time: number }[] = [];
+  const openedAt = performance.now();
+  const opened = await openShard({
+    log,
+    topologies,
+    shard: start.shard,
+    assignment: start.assignment,
+    witnesses: () => witnesses(start),
+    onReplayed: (message, record, hash) => {
+      const rows = record.events.reduce((sum, event) => sum + (event.type === 'stored' ? event.count : 0), 0);
+      const { sequence, bytes, time } = message;
+      marks.add({ sequence, number: record.number, hash, rows, bytes: bytes.byteLength, now: performance.now() });
+      replayed.push({ sequence, bytes: bytes.byteLength, time });
+    },
+    report: (message) => channel.log('info', `shard ${start.shard}: ${message}`),
+  }).catch((error: Error) => {
+    if (!(error instanceof LogRefusesError)) throw error;
+    channel.log('warn', error.message);
+    return channel.finish('waiting');
+  });
+
+  const superseded = (detail: string): void => {
+    channel.log('info', `shard ${start.shard}, assignment ${start.assignment}: superseded (${detail})`);
+    channel.finish('superseded');
+  };
+  if (opened.outcome === 'superseded') return superseded(opened.detail);
+
+  const watch = async (take: (stored: { topology: Parameters<TopologyView['take']>[0] }) => void): Promise<void> => {
+    await topologies.watch(take, (error) => channel.log('warn', `watching the topology: ${error.message}`));
+  };
+  if (opened.outcome === 'damaged') {
+    opening = openingStatus(start, 'damaged', `damaged: ${opened.missing}`);
+    channel.send({ type: 'damaged', reason: opened.missing });
+    channel.onDrain(() => channel.finish('drained'));
+    // Only an operator leads out of this, by a new assignment.
+    await watch(({ topology }) => {
+      const entry = shardOf(topology, start.shard);
+      if (entry && entry.assignment > start.assignment) superseded('repaired');
+    });
+    return;
+  }
+
+  const witness = WitnessFile.open(start.dataDir, start.shard, start.assignment);
+  const view = new TopologyView(opened.topology, topologies, start.shard, (entry) => {
+    if (entry.assignment > start.assignment) superseded(`the topology has assignment ${entry.assignment}`);
+    else shard?.commit.nudge();
+  });
+  const table: DataTable = openDataTable(start.database);
+  shard = new Shard(
+    {
+      state: opened.state,
+      foldOnly: opened.outcome === 'fold_only',
+      assignment: start.assignment,
+      lastRecordTime: opened.lastRecordTime,
+      log,
+      marks,
+      view,
+      table,
+      mayPurge: start.database.kind === 'postgres',
+      witness,
+      tuning: start.tuning,
+      dataDir: start.dataDir,
+      replayMs: performance.now() - openedAt,
+    },
+    {
+      damaged: (reason) => channel.send({ type: 'damaged', reason }),
+      superseded,
+      failed: (error) => fail(channel, error),
+      refolding: (refolding) => {
+        topologies
+          .change((topology) =>
+            (shardOf(topology, start.shard)?.refolding ?? false) === refolding
+              ? null
+              : changeShard(topology, start.shard, { refolding }),
+          )
+          .then(({ topology }) => view.take(topology))
+          .catch((error: Error) => fail(channel, error));
+      },
+      warn: (message) => channel.log('warn', `shard ${start.shard}: ${message}`),
+    },
+  );
+  shard.replayed(replayed);
+  shard.start();
+  witness.removeEarlier();
+  await watch(({ topology }) => view.take(topology));
+  channel.send({ type: 'serving' });
+  heartbeat();
+
+  channel.onDrain(() => {
+    (async () => {
+      await submits.drain();
+      await shard?.drain();
+      draining = true;
+      await asks.drain();
+      heartbeat();
+      clearInterval(heartbeats);
+      await table.close();
+      await nc.drain();
+      await channel.finish('drained');
+    })().catch((error: Error) => fail(channel, error));
+  });
+}
+
+async function connectBoth(
+  start: StartShard,
+  channel: ChildChannel,
+): Promise<{ nc: NatsConnection; logNc: NatsConnection }> {
+  const servers = start.natsUrl.split(',');
+  const name = `spill shard ${start.shard}.${start.assignment}`;
+  try {
+    const [nc, logNc] = await Promise.all([
+      connectNats({ servers, name, reconnect: true }),
+      connectNats({ servers, name: `${name} log`, reconnect: false }),
+    ]);
+    return { nc, logNc };
+  } catch (error) {
+    channel.log('warn', `shard ${start.shard} cannot reach NATS: ${(error as Error).message}`);
+    return channel.finish('waiting');
+  }
+}
+
+function witnesses(start: StartShard): Witness[] {
+  const file = readWitnessFile(start.dataDir, start.shard, start.assignment);
+  const heartbeat = start.witness && { ...start.witness, from: 'the heartbeat of its node' };
+  return [file, heartbeat].filter((witness): witness is Witness => witness !== null);
+}
+
+function unavailableReply(message: string): Uint8Array {
+  return writeSubmitReply({
+    code: ReplyCode.unavailable,
+    message,
+    retryAfterMs: 0,
+    epoch: 0,
+    horizon: 0,
+    sequence: 0,
+    statuses: new Uint8Array(),
+    firsts: new Map(),
+  });
+}
+
+function openingStatus(start: StartShard, state: ShardStatus['state'], reason: string | null): ShardStatus {
+  return {
+    shard: start.shard,
+    assignment: start.assignment,
+    logId: '',
+    pid: process.pid,
+    state,
+    reason,
+    epoch: 0,
+    sequence: 0,
+    number: 0,
+    hash: '',
+    watermark: null,
+    horizon: 0,
+    known: 0,
+    pending: 0,
+    pendingBytes: 0,
+    accepted: 0,
+    queued: 0,
+    commitP50Ms: 0,
+    commitP99Ms: 0,
+    foldLagMs: 0,
+    foldError: null,
+    setAside: 0,
+    conflicts: 0,
+    replayMs: 0,
+  };
+}

@@ -1,0 +1,103 @@
+import { closeSync, fdatasync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Witness } from '@spill/core';
+
+const LINE_BYTES = 256;
+
+/**
+ * The last acknowledged record of a shard, remembered outside its log: one line, written at each acknowledgement before
+ * the answers go out, synced once a second. The file's name holds the assignment, so that a process that was only
+ * paused can't write over its successor's.
+ */
+export class WitnessFile {
+  private dirty = false;
+  private syncing = false;
+  private readonly line = Buffer.alloc(LINE_BYTES, ' ');
+
+  private constructor(
+    private readonly fd: number,
+    private readonly dir: string,
+    private readonly shard: number,
+    private readonly assignment: number,
+  ) {
+    this.line[LINE_BYTES - 1] = 0x0a;
+  }
+
+  static open(dataDir: string, shard: number, assignment: number): WitnessFile {
+    const dir = witnessDir(dataDir);
+    mkdirSync(dir, { recursive: true });
+    return new WitnessFile(openSync(join(dir, `${shard}.${assignment}.json`), 'w'), dir, shard, assignment);
+  }
+
+  write(record: { logId: string; sequence: number; number: number; hash: string }): void {
+    const { logId, sequence, number, hash } = record;
+    const text = JSON.stringify({ logId, assignment: this.assignment, sequence, number, hash });
+    this.line.fill(' ', 0, LINE_BYTES - 1);
+    this.line.write(text, 0, 'ascii');
+    writeSync(this.fd, this.line, 0, LINE_BYTES, 0);
+    this.dirty = true;
+  }
+
+  /** Called once a second. An error is passed on: a disk that can't sync is no witness. */
+  sync(onError: (error: Error) => void): void {
+    if (!this.dirty || this.syncing) return;
+    this.dirty = false;
+    this.syncing = true;
+    fdatasync(this.fd, (error) => {
+      this.syncing = false;
+      if (error) onError(error);
+    });
+  }
+
+  /** The earlier assignments' files: called once `opened` is acknowledged and this one is written. */
+  removeEarlier(): void {
+    for (const { name, assignment } of witnessFiles(this.dir, this.shard)) {
+      if (assignment < this.assignment) rmSync(join(this.dir, name), { force: true });
+    }
+  }
+
+  close(): void {
+    closeSync(this.fd);
+  }
+}
+
+/** The witness of the highest assignment below `assignment`, or null. A torn line is no witness. */
+export function readWitnessFile(dataDir: string, shard: number, assignment: number): Witness | null {
+  const dir = witnessDir(dataDir);
+  const files = witnessFiles(dir, shard)
+    .filter((file) => file.assignment < assignment)
+    .sort((a, b) => b.assignment - a.assignment);
+  for (const file of files) {
+    const witness = parse(readFileSync(join(dir, file.name), 'ascii'), `the file ${join(dir, file.name)}`);
+    if (witness) return witness;
+  }
+  return null;
+}
+
+function witnessDir(dataDir: string): string {
+  return join(dataDir, 'witness');
+}
+
+function witnessFiles(dir: string, shard: number): { name: string; assignment: number }[] {
+  let names: string[];
+  try {
+    names = readdirSync(dir);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+  return names.flatMap((name) => {
+    const match = /^(\d+)\.(\d+)\.json$/.exec(name);
+    return match && Number(match[1]) === shard ? [{ name, assignment: Number(match[2]) }] : [];
+  });
+}
+
+function parse(text: string, from: string): Witness | null {
+  try {
+    return { ...(JSON.parse(text) as Omit<Witness, 'from'>), from };
+  } catch (error) {
+    // Killed between opening the file and its first line, or a torn write: the one before counts.
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
