@@ -8,6 +8,8 @@ const RESTART_MIN_MS = 100;
 const RESTART_MAX_MS = 5_000;
 /** Having run this long, it is restarted at once again. */
 const STEADY_MS = 10_000;
+/** A server that can't write any more is started again after this, and as long as that lasts, again and again. */
+const WRITE_ERROR_RESTART_MS = 10_000;
 
 export interface EmbeddedNatsOptions {
   readonly dataDir: string;
@@ -35,6 +37,16 @@ export async function keepEmbeddedNats(options: EmbeddedNatsOptions): Promise<Em
   const { log } = options;
   const binary = await provideNatsServer({ log: (message) => log.info(message) });
   if (binary.warning) log.warn(binary.warning);
+  let current: EmbeddedServer | null = null;
+  let writeErrorTimer: NodeJS.Timeout | undefined;
+  const onWriteError = (message: string): void => {
+    if (writeErrorTimer) return;
+    log.error(`nats-server can't write (${message}): free some disk; it is started again in 10 s, and then goes on`);
+    writeErrorTimer = setTimeout(() => {
+      writeErrorTimer = undefined;
+      void current?.stop();
+    }, WRITE_ERROR_RESTART_MS);
+  };
   const start = (port: number, monitorPort?: number): Promise<EmbeddedServer> =>
     startEmbeddedServer({
       binary: binary.path,
@@ -43,8 +55,10 @@ export async function keepEmbeddedNats(options: EmbeddedNatsOptions): Promise<Em
       ...(monitorPort !== undefined && { monitorPort }),
       serverName: options.serverName,
       log: (message) => log.warn(message),
+      onWriteError,
     });
   let server = await start(options.port);
+  current = server;
   log.info(`nats-server ${binary.version} (pid ${server.pid}) on ${server.url}, monitor ${server.monitorUrl}`);
   options.onStarted(server);
 
@@ -62,8 +76,8 @@ export async function keepEmbeddedNats(options: EmbeddedNatsOptions): Promise<Em
         if (stopping.signal.aborted) return;
         waitMs = Math.min(RESTART_MAX_MS, Math.max(RESTART_MIN_MS, waitMs * 2));
         try {
-          const next = await start(server.port, server.monitorPort);
-          server = next;
+          server = await start(server.port, server.monitorPort);
+          current = server;
           break;
         } catch (error) {
           log.error(`nats-server could not be started again: ${(error as Error).message}`);
@@ -86,6 +100,7 @@ export async function keepEmbeddedNats(options: EmbeddedNatsOptions): Promise<Em
     },
     async stop() {
       stopping.abort();
+      clearTimeout(writeErrorTimer);
       await server.stop();
       await kept;
       // Where it was being started again just then, that one is the present one now.

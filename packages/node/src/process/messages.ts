@@ -17,12 +17,12 @@
  */
 import type { ShardStatus, TableMapping } from '@spill/core';
 import type { Tuning } from '../config/settings.js';
+import type { PostgresDataTableOptions } from '../data-table/index.js';
 
 /** How a process reaches the data table. The embedded database is reached as PostgreSQL is, over a unix socket. */
 export interface DatabaseConfig {
   readonly kind: 'postgres' | 'embedded';
-  /** `postgres://…` */
-  readonly url: string;
+  readonly connection: PostgresDataTableOptions['connection'];
   readonly mapping: TableMapping;
 }
 

@@ -1,0 +1,120 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import { flagOf, readSettings, type SettingKey, settingKeys } from '../config/read-settings.js';
+import { SETTING_DEFINITIONS, SETTING_GROUPS, type SettingDefinition } from '../config/setting-definitions.js';
+import { SettingsError } from '../config/settings-error.js';
+import { NatsServerError } from '../nats/nats-server-error.js';
+import { DataFolderTakenError } from './data-folder.js';
+import { StartError } from './start-error.js';
+import { type RunningNode, startNode } from './start-node.js';
+
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+/** Exit codes: 0 stopped cleanly, 1 something failed or had to be ended by force, 2 the configuration can't be used. */
+const FAILED = 1;
+const UNUSABLE = 2;
+
+function startCommand(): Command {
+  const command = new Command('start')
+    .description('Start a node: an embedded nats-server (unless --nats), a router and the shards assigned to it.')
+    .option('--config <file>', 'JSON file of settings, keys as in SPILL_<KEY> but in lower case (SPILL_CONFIG)')
+    .addHelpText(
+      'after',
+      [
+        '',
+        'Every setting may also stand in the configuration file (`"nats_port": 4223`) or in the environment',
+        '(`SPILL_NATS_PORT=4223`); a flag goes before the environment, and that before the file.',
+        '',
+        'Examples:',
+        '  spill-node start                                   everything embedded, in ./.spill',
+        '  spill-node start --nats-port 4223 --data-dir /tmp/spill --large-threshold 80000',
+        '  spill-node start --database-url postgres://user@localhost/bank --table bank.accounts --apply-schema',
+        '  spill-node start --nats nats://10.0.0.5:4222 --nats-monitor http://10.0.0.5:8222',
+      ].join('\n'),
+    );
+  for (const group of SETTING_GROUPS) {
+    for (const key of settingKeys()) {
+      const definition = SETTING_DEFINITIONS[key] as SettingDefinition<unknown, unknown>;
+      if (definition.group === group) command.addOption(optionOf(key, definition).helpGroup(`${group}:`));
+    }
+  }
+  return command.action(run);
+}
+
+function optionOf(key: SettingKey, definition: SettingDefinition<unknown, unknown>): Option {
+  const value = definition.example === undefined ? '' : ' <value>';
+  const text = definition.defaultText ?? String(definition.default);
+  const notes = definition.example === undefined ? '' : ` (default: ${text}; such as ${definition.example})`;
+  return new Option(`--${flagOf(key)}${value}`, `${definition.help}${notes}`);
+}
+
+/** Commander's camel-case names back to keys. Only what was given is there, since no option has a default. */
+function flagsOf(options: Readonly<Record<string, unknown>>): Partial<Record<SettingKey, unknown>> {
+  const flags: Partial<Record<SettingKey, unknown>> = {};
+  for (const key of settingKeys()) {
+    const name = flagOf(key).replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
+    if (options[name] !== undefined) flags[key] = options[name];
+  }
+  return flags;
+}
+
+async function run(options: Readonly<Record<string, unknown>>): Promise<void> {
+  const { settings, warnings } = readSettings({
+    flags: flagsOf(options),
+    configFile: options.config as string | undefined,
+  });
+  for (const warning of warnings) process.stderr.write(`${warning}\n`);
+
+  const stopAsked = new AbortController();
+  let signals = 0;
+  let node: RunningNode | null = null;
+  const onSignal = (name: NodeJS.Signals): void => {
+    signals += 1;
+    stopAsked.abort(new StartError(`stopped by ${name} while starting`));
+    if (signals > 1) {
+      process.stderr.write(`a second ${name}: everything is ended at once\n`);
+      void (node?.end() ?? Promise.resolve()).finally(() => process.exit(FAILED));
+    }
+  };
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+  const asked = new Promise<void>((resolve) => stopAsked.signal.addEventListener('abort', () => resolve()));
+
+  try {
+    node = await startNode(settings, { version, signal: stopAsked.signal });
+  } catch (error) {
+    if (error !== stopAsked.signal.reason) throw error;
+    // Asked to stop while starting: what was started is stopped again.
+    process.stderr.write(`spill-node: ${(error as Error).message}\n`);
+    process.exit(0);
+  }
+  await Promise.race([node.ready, asked]);
+  if (!stopAsked.signal.aborted) {
+    const unverified = node.syncVerified ? '' : ' (sync unverified: acknowledged transactions may be lost)';
+    process.stdout.write(`spill-node ready ${node.url}${unverified}\n`);
+  }
+  await asked;
+  const clean = await node.stop();
+  process.exit(clean ? 0 : FAILED);
+}
+
+const program = new Command('spill-node')
+  .description('Processes of a spill cluster on this machine.')
+  .version(version)
+  .addCommand(startCommand());
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof SettingsError) {
+    process.stderr.write(`${error.message}\n`);
+    process.exit(UNUSABLE);
+  }
+  const expected =
+    error instanceof StartError || error instanceof NatsServerError || error instanceof DataFolderTakenError;
+  process.stderr.write(`spill-node: ${expected ? error.message : ((error as Error).stack ?? String(error))}\n`);
+  process.exit(FAILED);
+}

@@ -1,0 +1,54 @@
+import { Names } from '@spill/core';
+import { PostgresDataTable } from '../data-table/index.js';
+import { connectNats } from '../nats/connect.js';
+import { TopologyStore } from '../nats/topology-store.js';
+import { startRouter } from '../router/router.js';
+import { openChildChannel } from './child-channel.js';
+
+/** The router's process: started by the node, which tells it all it needs. */
+const channel = await openChildChannel('router');
+const { start } = channel;
+const names = new Names(start.prefix);
+
+const nc = await connectNats({ servers: start.natsUrl.split(','), name: `spill-router ${start.node}`, reconnect: true })
+  // Where NATS is away, that is no failure of this process.
+  .catch(() => channel.finish('waiting'));
+const topology = await TopologyStore.open(nc, names, { create: false }).catch(() => channel.finish('waiting'));
+const dataTable = new PostgresDataTable({
+  connection: start.database.connection,
+  mapping: start.database.mapping,
+  embedded: start.database.kind === 'embedded',
+  onIdleError: (error) => channel.log('debug', `a connection to the database broke: ${error.message}`),
+});
+const router = await startRouter({
+  nc,
+  names,
+  topology,
+  dataTable,
+  settings: {
+    recordBytesMax: start.tuning.recordBytesMax,
+    directAfterMs: start.tuning.directAfterMs,
+    idType: start.database.mapping.idType,
+  },
+  log: channel.log,
+}).catch((error: Error) => {
+  channel.log('error', error.message);
+  return channel.finish('waiting');
+});
+
+channel.send({ type: 'serving' });
+const heartbeat = setInterval(() => channel.send({ type: 'heartbeat', status: null }), start.tuning.heartbeatMs);
+
+channel.onDrain(async () => {
+  await router.stop();
+  clearInterval(heartbeat);
+  await dataTable.close();
+  await nc.close();
+  await channel.finish('drained');
+});
+
+void router.stopped.then((error) => {
+  if (!error) return;
+  channel.log('error', `the router's service ended: ${error.message}`);
+  process.exit(1);
+});

@@ -1,0 +1,208 @@
+/**
+ * A node, from its start to its end.
+ *
+ * ```
+ * lock the data folder ▶ end orphans ▶ nats-server ▶ topology ▶ data table ▶ router and shards ▶ ready
+ *                                                                                │ SIGTERM
+ *            unlock ◀ nats-server ◀ database ◀ supervisor ◀ shards drain ◀ router drains ◀─┘
+ * ```
+ *
+ * What was started is stopped in reverse, also when a later step fails.
+ */
+import { Names, type NodeEntry } from '@spill/core';
+import type { Settings } from '../config/settings.js';
+import { connectNats } from '../nats/connect.js';
+import { HeartbeatStore } from '../nats/heartbeat-store.js';
+import { watchConnection } from '../nats/watch-connection.js';
+import { startSupervisor } from '../supervisor/supervisor.js';
+import { ChildRecords } from './child-records.js';
+import { lockDataFolder } from './data-folder.js';
+import { keepEmbeddedNats } from './embedded-nats.js';
+import { ensureTopology } from './ensure-topology.js';
+import { checkServerVersion, verifySync } from './external-nats.js';
+import { NodeChildren } from './node-children.js';
+import { openNodeDatabase } from './node-database.js';
+import { type NodeLog, openNodeLog } from './node-log.js';
+import { recallNode } from './node-memory.js';
+import { StartError } from './start-error.js';
+
+export interface RunningNode {
+  /** Where clients connect: the first server. */
+  readonly url: string;
+  /** Whether an acknowledgement is known to mean an fsync. */
+  readonly syncVerified: boolean;
+  /** Resolves when transactions can be taken. */
+  readonly ready: Promise<void>;
+  /** Drains and stops everything. True where nothing had to be ended by force. */
+  stop(): Promise<boolean>;
+  /** Ends everything at once. */
+  end(): Promise<void>;
+}
+
+export interface StartNodeOptions {
+  readonly version: string;
+  readonly shardScript?: URL;
+  readonly routerScript?: URL;
+  /** Aborted: the start is given up, and what was started is stopped. */
+  readonly signal: AbortSignal;
+}
+
+/** @throws StartError, NatsServerError, DataFolderTakenError: each message is for a person and says the way out. */
+export async function startNode(settings: Settings, options: StartNodeOptions): Promise<RunningNode> {
+  const started: (() => unknown)[] = [];
+  const undo = async (): Promise<void> => {
+    for (const stop of started.splice(0).reverse()) await stop();
+  };
+  try {
+    return await start(settings, options, started);
+  } catch (error) {
+    await undo();
+    throw error;
+  }
+}
+
+async function start(settings: Settings, options: StartNodeOptions, started: (() => unknown)[]): Promise<RunningNode> {
+  const { signal } = options;
+  started.push(lockDataFolder(settings.dataDir));
+  const log = openNodeLog({ dataDir: settings.dataDir, json: settings.jsonLogs, stderr: process.stderr });
+  const memory = await recallNode(settings);
+  const records = new ChildRecords(settings.dataDir);
+  const orphans = await records.endOrphans();
+  if (orphans.length > 0) log.warn(`ended what an earlier node left running: pid ${orphans.join(', ')}`);
+
+  const nats = await reachNats(settings, memory.nodeName, log, started);
+  const names = new Names(settings.prefix);
+  const nc = await connect(nats.url, `spill-node ${memory.nodeName}`, settings);
+  started.push(() => nc.close());
+  const connection = watchConnection(nc, (away) => {
+    if (away) log.warn('NATS is away');
+    else log.info('NATS is back');
+  });
+  const server = nc.info;
+  if (settings.nats !== null && server) checkServerVersion(settings.nats, server.version, log);
+  if (server && server.max_payload < settings.tuning.recordBytesMax) {
+    throw new StartError(
+      `record_bytes_max is ${settings.tuning.recordBytesMax}: the server's max_payload is ${server.max_payload}; ` +
+        'make the one smaller or the other larger',
+    );
+  }
+  signal.throwIfAborted();
+
+  const replicas = settings.replicationFactor ?? (server?.cluster ? 3 : 1);
+  const node: NodeEntry = {
+    name: memory.nodeName,
+    labels: { ...settings.labels, ...(nats.syncVerified ? {} : { sync: 'unverified' }) },
+    since: new Date().toISOString(),
+  };
+  const { store, stored } = await ensureTopology({ nc, names, settings, memory, replicas, node, log });
+  const heartbeats = await HeartbeatStore.open(nc, names, replicas);
+  signal.throwIfAborted();
+
+  const database = await openNodeDatabase(settings, log);
+  started.push(() => database.stop());
+  signal.throwIfAborted();
+
+  const { tuning } = settings;
+  const retentionBytes = tuning.logRetentionBytes ?? memory.logRetentionBytes;
+  const common = {
+    type: 'start',
+    natsUrl: nats.url,
+    prefix: settings.prefix,
+    node: memory.nodeName,
+    dataDir: settings.dataDir,
+    database: database.config,
+    tuning,
+  } as const;
+  let becomeReady = (): void => {};
+  const ready = new Promise<void>((resolve) => {
+    becomeReady = resolve;
+  });
+  const children = new NodeChildren({
+    node: memory.nodeName,
+    topology: store,
+    heartbeats,
+    records,
+    log,
+    shardScript: options.shardScript ?? new URL('../shard/shard-process.js', import.meta.url),
+    routerScript: options.routerScript ?? new URL('./router-process.js', import.meta.url),
+    heartbeatMs: tuning.heartbeatMs,
+    startRouter: () => ({ ...common, role: 'router' }),
+    startShard: (shardsHere) => ({
+      ...common,
+      role: 'shard',
+      tuning: { ...tuning, logRetentionBytes: Math.floor(retentionBytes / shardsHere) },
+    }),
+    natsAway: () => connection.away,
+    onStateChange: () => {
+      if (children.ready) becomeReady();
+    },
+  });
+  started.push(() => children.end());
+  const unwatch = await store.watch(
+    ({ topology }) => children.apply(topology),
+    (error) => log.warn(`the topology could not be watched: ${error.message}`),
+  );
+  started.push(unwatch);
+  children.start(stored.topology);
+
+  const supervisor = await startSupervisor({
+    nc,
+    names,
+    node: memory.nodeName,
+    version: options.version,
+    topology: store,
+    processes: () => children.snapshot(),
+    onError: (message) => log.error(message),
+  });
+  started.push(() => supervisor.stop());
+
+  const undo = async (): Promise<void> => {
+    for (const stop of started.splice(0).reverse()) await stop();
+  };
+  return {
+    url: nats.url.split(',')[0] as string,
+    syncVerified: nats.syncVerified,
+    ready,
+    stop: async () => {
+      log.info('stopping: nothing new is taken, what is in flight is answered');
+      const clean = await children.drain();
+      await undo();
+      log.info('stopped');
+      return clean;
+    },
+    end: undo,
+  };
+}
+
+async function reachNats(
+  settings: Settings,
+  nodeName: string,
+  log: NodeLog,
+  started: (() => unknown)[],
+): Promise<{ url: string; syncVerified: boolean }> {
+  if (settings.nats !== null) {
+    const syncVerified = await verifySync(settings);
+    if (!syncVerified) log.warn('sync is unverified: an acknowledged transaction may be lost when its server crashes');
+    return { url: settings.nats, syncVerified };
+  }
+  const server = await keepEmbeddedNats({
+    dataDir: settings.dataDir,
+    port: settings.natsPort,
+    serverName: nodeName,
+    log,
+    onStarted: () => {},
+  });
+  started.push(() => server.stop());
+  return { url: server.url, syncVerified: true };
+}
+
+async function connect(url: string, name: string, settings: Settings): ReturnType<typeof connectNats> {
+  try {
+    return await connectNats({ servers: url.split(','), name, reconnect: true });
+  } catch (error) {
+    throw new StartError(
+      `nats is ${JSON.stringify(settings.nats ?? url)}: no server answers there (${(error as Error).message}); ` +
+        'start it, or name another with --nats',
+    );
+  }
+}
