@@ -1,0 +1,18 @@
+import type fc from 'fast-check';
+
+/** `SOAK=1` (`npm run soak`) repeats every property this many times as often, with new seeds. */
+const SOAK_FACTOR = 40;
+
+/** How often a property runs. Seeds are random; fast-check prints the seed and path of a failure, to run it again. */
+export function runs(numRuns: number): fc.Parameters<unknown> {
+  // biome-ignore lint/suspicious/noUndeclaredEnvVars: turbo does not run the tests.
+  return { numRuns: process.env.SOAK ? numRuns * SOAK_FACTOR : numRuns };
+}
+
+/**
+ * How a property is shown to fail where a rule is broken on purpose: the seed is fixed, so that the test that shows it
+ * is not itself a matter of luck.
+ */
+export function hunt(numRuns: number): fc.Parameters<unknown> {
+  return { numRuns, seed: 42, endOnFailure: true };
+}
