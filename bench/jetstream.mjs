@@ -206,6 +206,7 @@ async function measureOneServer(binary, folder, seconds) {
         [64, 4],
         [64, 1],
         [256, 1],
+        [512, 4],
         [512, 1],
       ]) {
         const options = { seconds, depth, bytes: kib * 1024, syncAlways };
