@@ -10,7 +10,7 @@ import {
   type Witness,
   writeSubmitReply,
 } from '@spill/core';
-import { openDataTable } from '../data-table/open-data-table.js';
+import { PostgresDataTable } from '../data-table/index.js';
 import { connectNats, type NatsConnection } from '../nats/connect.js';
 import { JetStreamLog } from '../nats/log.js';
 import { serveSubject } from '../nats/serve-subject.js';
@@ -118,7 +118,12 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
     if (entry.assignment > start.assignment) superseded(`the topology has assignment ${entry.assignment}`);
     else shard?.commit.nudge();
   });
-  const table: DataTable = openDataTable(start.database);
+  const table: DataTable = new PostgresDataTable({
+    connection: start.database.connection,
+    mapping: start.database.mapping,
+    embedded: start.database.kind === 'embedded',
+    onIdleError: (error) => channel.log('debug', `a connection to the database broke: ${error.message}`),
+  });
   shard = new Shard(
     {
       state: opened.state,
