@@ -5,8 +5,11 @@
  */
 import {
   type DataTable,
+  decodeBalanceRequest,
   decodeExplainRequest,
+  decodeGetRequest,
   decodeLocateRequest,
+  decodeRetrieveRequest,
   encodeBody,
   encodingOf,
   type Names,
@@ -17,8 +20,11 @@ import {
 } from '@spill/core';
 import { type NatsConnection, requesterOf } from '../nats/request.js';
 import { startService } from '../nats/service.js';
+import { getTransaction, retrieveTransactions } from './account-reader.js';
 import { Answering } from './answering.js';
+import { type AccountBalance, readBalances } from './balance-reader.js';
 import { directPathTo } from './direct-path.js';
+import type { ReadOptions } from './reads.js';
 import { askShard } from './shard-questions.js';
 import { ShardRequests, targetOf } from './shard-requests.js';
 import { answerSubmit } from './submit-endpoint.js';
@@ -81,6 +87,17 @@ export async function startRouter(options: RouterOptions): Promise<RunningRouter
       answering.endpoint('submit', names.transactions('submit'), SUBMITS_AT_ONCE_MAX, (body, deadlineMs) =>
         answerSubmit(body, deadlineMs, submitOptions),
       ),
+      answering.endpoint('get', names.transactions('get'), READS_AT_ONCE_MAX, async (body, deadlineMs) =>
+        encodeBody(await getTransaction(decodeGetRequest(body), deadlineMs, reading()), encodingOf(body)),
+      ),
+      answering.endpoint('retrieve', names.transactions('retrieve'), READS_AT_ONCE_MAX, async (body, deadlineMs) =>
+        encodeBody(await retrieveTransactions(decodeRetrieveRequest(body), deadlineMs, reading()), encodingOf(body)),
+      ),
+      answering.endpoint('balance', names.balanceGet(), READS_AT_ONCE_MAX, async (body, deadlineMs) => {
+        const { single, accounts } = decodeBalanceRequest(body);
+        const balances = await readBalances(accounts, deadlineMs, reading());
+        return encodeBody(single ? oneBalance(balances) : balanceList(accounts, balances), encodingOf(body));
+      }),
       answering.endpoint('explain', names.routeExplain(), READS_AT_ONCE_MAX, async (body) => {
         const { account, amount } = decodeExplainRequest(body);
         const { pool, slot, shard } = routeTransaction(topology.current, account, amount);
@@ -93,6 +110,12 @@ export async function startRouter(options: RouterOptions): Promise<RunningRouter
       }),
     ],
   });
+
+  /** What reads need. @throws SpillError where there is no data table. */
+  function reading(): ReadOptions {
+    if (!dataTable) throw new SpillError('unavailable', 'no data table is configured, and reads need it');
+    return { requests, topology, dataTable, slot: (account) => submitter.slot(account) };
+  }
 
   /** Where a shard is. `pid` is null where its process does not answer. */
   async function locateShard(shard: number, deadlineMs: number): Promise<Record<string, unknown>> {
@@ -120,5 +143,19 @@ export async function startRouter(options: RouterOptions): Promise<RunningRouter
       await nc.flush();
       topology.close();
     },
+  };
+}
+
+function oneBalance([balance]: readonly (AccountBalance | SpillError)[]): AccountBalance | undefined {
+  if (balance instanceof SpillError) throw balance;
+  return balance;
+}
+
+/** An account that nobody has seen gets an error in its place; the others are answered. */
+function balanceList(accounts: readonly string[], balances: readonly (AccountBalance | SpillError)[]): object {
+  return {
+    balances: balances.map((balance, place) =>
+      balance instanceof SpillError ? { account: accounts[place], error: balance.toWire() } : balance,
+    ),
   };
 }

@@ -122,14 +122,8 @@ export class Submitter {
     return new Promise((resolve) => this.whenIdle.push(resolve));
   }
 
-  private readonly onSettled = (): void => {
-    if (--this.taken > 0) return;
-    const waiting = this.whenIdle;
-    this.whenIdle = [];
-    for (const resolve of waiting) resolve();
-  };
-
-  private slot(account: string): number {
+  /** The slot of an account, remembered for accounts seen lately. */
+  slot(account: string): number {
     let slot = this.slots.get(account);
     if (slot === undefined) {
       slot = slotOf(account);
@@ -137,6 +131,13 @@ export class Submitter {
     }
     return slot;
   }
+
+  private readonly onSettled = (): void => {
+    if (--this.taken > 0) return;
+    const waiting = this.whenIdle;
+    this.whenIdle = [];
+    for (const resolve of waiting) resolve();
+  };
 
   private shardFor(transaction: StampedTransaction): number {
     return this.routes.shardFor(this.slot(transaction.account), transaction.amount);
