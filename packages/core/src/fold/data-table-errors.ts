@@ -27,8 +27,11 @@ export class TransientDataTableError extends Error {
 export class DataTableSchemaError extends Error {
   readonly retryable = false;
 
-  constructor(readonly problems: readonly string[]) {
-    super(problems.join('\n'));
+  constructor(
+    readonly problems: readonly string[],
+    options?: ErrorOptions,
+  ) {
+    super(problems.join('\n'), options);
     this.name = 'DataTableSchemaError';
   }
 }

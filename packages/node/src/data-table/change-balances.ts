@@ -1,0 +1,107 @@
+import type pg from 'pg';
+import { accountKeys } from './account-keys.js';
+import { int8Array } from './binary-array.js';
+import { classifyError, describeError, setAsideReason, sqlState } from './classify-error.js';
+import type { DataTableContext } from './data-table-context.js';
+import { REFUSALS_MAX, type Refusal } from './lock-accounts.js';
+import { withSavepoint } from './with-savepoint.js';
+
+/** What is added to one row, in minor units. */
+export interface Change {
+  readonly account: string;
+  readonly delta: bigint;
+}
+
+const INT8_MIN = -(2n ** 63n);
+const INT8_MAX = 2n ** 63n - 1n;
+
+/**
+ * Notes the balance of these locked rows as `opening` where spill has not changed them before. A row with a NULL
+ * balance gets none: it will be refused anyway.
+ */
+export async function noteOpenings(
+  client: pg.PoolClient,
+  { sql, mapping }: DataTableContext,
+  accounts: readonly string[],
+): Promise<void> {
+  if (accounts.length === 0) return;
+  await client.query(
+    `INSERT INTO spill.opening (account, balance)
+     SELECT ${sql.account}, ${sql.minorUnits} FROM ${sql.table} t
+     LEFT JOIN spill.opening o ON o.account = ${sql.account}
+     WHERE t.${sql.idColumn} = ANY($1::${sql.keyArray}) AND o.account IS NULL AND t.${sql.balanceColumn} IS NOT NULL
+     ON CONFLICT (account) DO NOTHING`,
+    [accountKeys(accounts, mapping)],
+  );
+}
+
+/**
+ * Adds to the balances of locked rows (accounts ascending). One statement where all goes well; what a constraint, a
+ * trigger or the column's range refuses is narrowed down to its accounts by savepoint and halving, and returned.
+ * Transient errors and lost connections are thrown.
+ */
+export async function changeBalances(
+  client: pg.PoolClient,
+  context: DataTableContext,
+  changes: readonly Change[],
+): Promise<Map<string, Refusal>> {
+  const refused = new Map<string, Refusal>();
+  const needed = changes.filter((change) => change.delta !== 0n);
+  const parts = needed.length === 0 ? [] : [needed];
+  while (parts.length > 0) {
+    const part = parts.pop()!;
+    const refusal = await tryPart(client, context, part);
+    if (refusal === null) continue;
+    if (part.length > 1 && refused.size < REFUSALS_MAX) {
+      const middle = part.length >> 1;
+      parts.push(part.slice(middle), part.slice(0, middle));
+      continue;
+    }
+    const because: Refusal =
+      part.length === 1
+        ? refusal
+        : { reason: 'sql_error', detail: `not tried alone, since too many rows were refused: ${refusal.detail}` };
+    for (const change of part) refused.set(change.account, because);
+  }
+  return refused;
+}
+
+/** null: every row of the part was changed. */
+async function tryPart(
+  client: pg.PoolClient,
+  { sql, mapping }: DataTableContext,
+  part: readonly Change[],
+): Promise<Refusal | null> {
+  const accounts = accountKeys(
+    part.map((change) => change.account),
+    mapping,
+  );
+  const deltas = part.map((change) => change.delta);
+  const narrow = deltas.every((delta) => delta >= INT8_MIN && delta <= INT8_MAX);
+  try {
+    return await withSavepoint(client, 'changing', async () => {
+      const result = await client.query(
+        `UPDATE ${sql.table} t SET ${sql.balanceColumn} = ${narrow ? sql.addInt8 : sql.addNumeric}
+         FROM unnest($1::${sql.keyArray}, $2::${narrow ? 'int8[]' : 'numeric[]'}) d(key, delta)
+         WHERE t.${sql.idColumn} = d.key AND t.${sql.balanceColumn} IS NOT NULL`,
+        [accounts, narrow ? int8Array(deltas) : `{${deltas.join(',')}}`],
+      );
+      if (result.rowCount !== part.length) throw new NotEveryRowError(part.length, result.rowCount ?? 0);
+      return null;
+    });
+  } catch (error) {
+    if (error instanceof NotEveryRowError) return { reason: 'constraint', detail: error.message };
+    const kind = classifyError(error);
+    if (sqlState(error) === undefined || (kind !== 'statement' && kind !== 'schema')) throw error;
+    return { reason: setAsideReason(error), detail: describeError(error) };
+  }
+}
+
+/** The statement succeeded without changing every row: money would be counted as applied and be nowhere. */
+class NotEveryRowError extends Error {
+  constructor(expected: number, changed: number) {
+    super(
+      `the update changed ${changed} of ${expected} rows: the balance is NULL, or a trigger or a policy kept the row as it was`,
+    );
+  }
+}

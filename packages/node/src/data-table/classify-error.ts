@@ -1,0 +1,89 @@
+import {
+  DataTableSchemaError,
+  DataTableUnavailableError,
+  OperatorActionError,
+  type SetAsideReason,
+  TransientDataTableError,
+} from '@spill/core';
+import pg from 'pg';
+import { BlockedError } from './blocked-error.js';
+
+/** What an error of `pg` means for the SQL transaction that met it. */
+export type ErrorKind =
+  /** Another transaction was in the way: roll back, repeat. */
+  | 'transient'
+  /** The server or the way to it: nothing that an account has to do with. Outcome unknown if it met COMMIT. */
+  | 'unavailable'
+  /** A table, a column or a privilege is missing. */
+  | 'schema'
+  /** What the statement asked for was refused: it belongs to some account. */
+  | 'statement';
+
+const TRANSIENT = new Set(['40001', '40P01', '55P03']);
+/** A standby, or a read-only database after a fail-over. */
+const READ_ONLY = '25006';
+
+export function sqlState(error: unknown): string | undefined {
+  return error instanceof pg.DatabaseError ? error.code : undefined;
+}
+
+export function classifyError(error: unknown): ErrorKind {
+  const code = sqlState(error);
+  if (code === undefined) return isOurOwn(error) ? 'statement' : 'unavailable';
+  if (TRANSIENT.has(code)) return 'transient';
+  // 08: connection. 53: out of disk, memory, connections. 57P: shut down, crashed, starting. Not 57014 (cancelled),
+  // nor 58 and XX: those may come from one account's trigger or one broken page.
+  if (code === READ_ONLY || /^(08|53|57P|28|3D)/.test(code)) return 'unavailable';
+  if (code.startsWith('42') || code === '3F000') return 'schema';
+  return 'statement';
+}
+
+/** Why the rows of an account that a statement refused are set aside. */
+export function setAsideReason(error: unknown): SetAsideReason {
+  const code = sqlState(error) ?? '';
+  if (code === '22003') return 'out_of_range';
+  // 23: constraints. P0001: a trigger's RAISE. 44: a view's check option.
+  if (code.startsWith('23') || code === 'P0001' || code.startsWith('44')) return 'constraint';
+  return 'sql_error';
+}
+
+/** One line for a person: SQLSTATE, message, detail. */
+export function describeError(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if (!(error instanceof pg.DatabaseError)) return error.message;
+  const text = `${error.code ?? ''} ${error.message}${error.detail ? ` (${error.detail})` : ''}`.trim();
+  return text.length > 500 ? `${text.slice(0, 500)}…` : text;
+}
+
+/** The error that the port promises for a `transient` or `unavailable` one; any other is handed back as it is. */
+export function portError(error: unknown): unknown {
+  if (isOurOwn(error)) return error;
+  switch (classifyError(error)) {
+    case 'transient':
+      return new TransientDataTableError(describeError(error), sqlState(error)!, { cause: error });
+    case 'unavailable':
+      return new DataTableUnavailableError(`the database can't be reached: ${describeError(error)}`, { cause: error });
+    case 'schema':
+      return new DataTableSchemaError([`${describeError(error)}: see \`spill schema apply --dry-run\``], {
+        cause: error,
+      });
+    case 'statement':
+      return error;
+  }
+}
+
+/** The port's own errors; and a mistake in spill itself, which must not look like a database that is away. */
+function isOurOwn(error: unknown): boolean {
+  return OUR_OWN.some((type) => error instanceof type);
+}
+
+const OUR_OWN = [
+  DataTableUnavailableError,
+  TransientDataTableError,
+  DataTableSchemaError,
+  OperatorActionError,
+  BlockedError,
+  TypeError,
+  RangeError,
+  ReferenceError,
+];

@@ -1,0 +1,64 @@
+import { canonicalAccount, type DirectOutcome, type DirectTransaction, TransientDataTableError } from '@spill/core';
+import type pg from 'pg';
+import { timestampParameter } from './binary-array.js';
+import { changeBalances, noteOpenings } from './change-balances.js';
+import type { DataTableContext } from './data-table-context.js';
+import { lockAccounts } from './lock-accounts.js';
+import { LEDGER_COLUMNS, toLedgerRow } from './read-ledger.js';
+import { inTransaction, type TransactionEnd } from './sql-transaction.js';
+
+/**
+ * The direct path: row locked, ledger row, mark and balance in one SQL transaction. What the row or the table has
+ * against it is `unavailable` and never a rejection, since a shard that is gone may already hold the transaction.
+ */
+export async function directWrite(context: DataTableContext, transaction: DirectTransaction): Promise<DirectOutcome> {
+  const canonical = canonicalAccount(transaction.account, context.mapping);
+  if (canonical !== transaction.account) {
+    return unavailable(`the account is not written as ${context.mapping.idType} writes it`);
+  }
+  try {
+    return await inTransaction(context.pool, context.limits, (client) => write(client, context, transaction));
+  } catch (error) {
+    if (error instanceof TransientDataTableError) return unavailable(error.message);
+    throw error;
+  }
+}
+
+async function write(
+  client: pg.PoolClient,
+  context: DataTableContext,
+  { account, id, amount, timestamp }: DirectTransaction,
+): Promise<TransactionEnd<DirectOutcome>> {
+  const refusal = (await lockAccounts(client, context, [account])).get(account);
+  // A row that is not to be had says nothing about the id: it may have taken effect before.
+  if (refusal === undefined) {
+    await noteOpenings(client, context, [account]);
+    const inserted = await client.query(
+      `INSERT INTO spill.ledger (account, id, amount, timestamp, state) VALUES ($1, $2, $3, $4::timestamptz, 'applied')
+       ON CONFLICT (account, id) DO NOTHING`,
+      [account, id, amount.toString(), timestampParameter(timestamp)],
+    );
+    if (inserted.rowCount === 1) {
+      await client.query(
+        'INSERT INTO spill.direct_mark (account, id) VALUES ($1, $2) ON CONFLICT (account, id) DO NOTHING',
+        [account, id],
+      );
+      const late = (await changeBalances(client, context, [{ account, delta: amount }])).get(account);
+      if (late !== undefined) return { commit: false, value: unavailable(late.detail) };
+      return { commit: true, value: { outcome: 'applied' } };
+    }
+  }
+  const found = await client.query(`SELECT ${LEDGER_COLUMNS} FROM spill.ledger l WHERE account = $1 AND id = $2`, [
+    account,
+    id,
+  ]);
+  if (found.rows.length === 1) {
+    const row = toLedgerRow(found.rows[0]);
+    return { commit: false, value: { outcome: row.amount === amount ? 'duplicate' : 'id_conflict', row } };
+  }
+  return { commit: false, value: unavailable(refusal?.detail ?? 'the ledger changed meanwhile') };
+}
+
+function unavailable(detail: string): DirectOutcome {
+  return { outcome: 'unavailable', detail };
+}

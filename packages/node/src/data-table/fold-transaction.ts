@@ -1,0 +1,256 @@
+import {
+  canonicalAccount,
+  type FoldOutcome,
+  type FoldRequest,
+  groupByAccount,
+  isStorableText,
+  sameWatermark,
+  type Watermark,
+} from '@spill/core';
+import type pg from 'pg';
+import { int4Array, safeIntegerArray, textArray } from './binary-array.js';
+import { BlockedError } from './blocked-error.js';
+import { type Change, changeBalances, noteOpenings } from './change-balances.js';
+import { classifyError, describeError, sqlState } from './classify-error.js';
+import type { DataTableContext } from './data-table-context.js';
+import { type Inserted, insertLedgerRows } from './insert-ledger-rows.js';
+import { type CountSum, compareWithLedger, keepUnstorable } from './keep-conflicts.js';
+import { type LedgerBatch, ledgerBatch } from './ledger-batch.js';
+import { lockAccounts, type Refusal } from './lock-accounts.js';
+import { inTransaction, type TransactionEnd } from './sql-transaction.js';
+import { toWatermark, WATERMARK_COLUMNS } from './watermark-row.js';
+
+/**
+ * Applies a range of a shard's log to the data table in one SQL transaction.
+ *
+ * Lock order, the same everywhere: the tables as a whole (shared), the watermark, the account rows ascending, the
+ * ledger. The watermark row decides whether anything happens at all, and moves over the whole range in the same
+ * transaction, so whatever is repeated happens once.
+ */
+export async function foldTransaction(context: DataTableContext, request: FoldRequest): Promise<FoldOutcome> {
+  try {
+    return await inTransaction(context.pool, context.limits, (client) => fold(client, context, request));
+  } catch (error) {
+    if (error instanceof BlockedError) return { outcome: 'blocked', detail: error.message };
+    throw error;
+  }
+}
+
+async function fold(
+  client: pg.PoolClient,
+  context: DataTableContext,
+  request: FoldRequest,
+): Promise<TransactionEnd<FoldOutcome>> {
+  await lockTables(client, context);
+  const row = await lockWatermark(client, request);
+  if (!sameWatermark(row, request.from)) {
+    return { commit: false, value: { outcome: 'watermark_differs', watermark: row } };
+  }
+  if (row !== null && row.assignment > request.assignment) {
+    return { commit: false, value: { outcome: 'superseded', watermark: row } };
+  }
+
+  const groups = groupByAccount(request.rows);
+  const refused = new Map<string, Refusal>();
+  if (request.setAsideAll === true) {
+    for (const account of groups.accounts.filter(isStorableText)) refused.set(account, MET_TOO_OFTEN);
+  } else {
+    const usable = splitCanonical(groups.accounts, context, refused);
+    const unlocked = await ownSpecific(() => lockAccounts(client, context, usable));
+    for (const [account, refusal] of unlocked) refused.set(account, refusal);
+    await ownSpecific(() =>
+      noteOpenings(
+        client,
+        context,
+        usable.filter((account) => !refused.has(account)),
+      ),
+    );
+  }
+
+  const batch = ledgerBatch(request, groups, refused);
+  const inserted = await ownSpecific(() => insertLedgerRows(client, batch, context.bulk));
+  const { dropped, conflicts } = await whatWasNotInserted(client, batch, inserted);
+
+  const late = await changeBalances(client, context, changes(batch, inserted));
+  await setAsideAfterAll(client, batch, late);
+
+  const watermark = await advance(client, request, { inserted, dropped, conflicts });
+  const setAside = groups.accounts.reduce(
+    (count, account, place) => count + (refused.has(account) || late.has(account) ? inserted.counts[place]! : 0),
+    0,
+  );
+  return {
+    commit: true,
+    value: {
+      outcome: 'folded',
+      watermark,
+      applied: inserted.total - setAside,
+      dropped: dropped.count,
+      setAside,
+      conflicts: conflicts.count,
+    },
+  };
+}
+
+const MET_TOO_OFTEN: Refusal = {
+  reason: 'row_locked',
+  detail: 'met other transactions too often (deadlock or lock time-out)',
+};
+
+/**
+ * Takes the locks on whole tables that the fold's statements need anyway, first and together, so that a lock on a
+ * whole table by somebody else is told apart from a locked row.
+ */
+async function lockTables(client: pg.PoolClient, { sql }: DataTableContext): Promise<void> {
+  try {
+    await client.query(
+      `LOCK TABLE ${sql.table}, spill.watermark, spill.ledger, spill.opening, spill.conflict, spill.direct_mark
+       IN ROW EXCLUSIVE MODE`,
+    );
+  } catch (error) {
+    if (sqlState(error) === '55P03') throw new BlockedError('a table is locked as a whole by another session');
+    throw blockedBySchema(error);
+  }
+}
+
+/** Statements on spill's own tables, or on the user's table as a whole: what refuses them is no account's fault. */
+async function ownSpecific<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw blockedBySchema(error);
+  }
+}
+
+function blockedBySchema(error: unknown): unknown {
+  if (sqlState(error) === undefined) return error;
+  const kind = classifyError(error);
+  return kind === 'schema' || kind === 'statement' ? new BlockedError(describeError(error)) : error;
+}
+
+async function lockWatermark(client: pg.PoolClient, request: FoldRequest): Promise<Watermark | null> {
+  const read = async () => {
+    const result = await client.query(`SELECT ${WATERMARK_COLUMNS} FROM spill.watermark WHERE shard = $1 FOR UPDATE`, [
+      request.shard,
+    ]);
+    return result.rows.length === 0 ? null : toWatermark(result.rows[0]);
+  };
+  const row = await read();
+  if (row !== null || request.from.sequence !== 0) return row;
+  const inserted = await client.query(
+    `INSERT INTO spill.watermark (shard, pool, log_id, sequence, number, hash, assignment)
+     VALUES ($1, $2, $3, 0, $4, $5, $6) ON CONFLICT (shard) DO NOTHING`,
+    [request.shard, request.pool, request.from.logId, request.from.number, request.from.hash, request.assignment],
+  );
+  return inserted.rowCount === 1 ? null : await read();
+}
+
+/** Accounts that are written as the column's type writes them; the others are set aside as missing. */
+function splitCanonical(
+  accounts: readonly string[],
+  { mapping }: DataTableContext,
+  refused: Map<string, Refusal>,
+): string[] {
+  const usable: string[] = [];
+  for (const account of accounts) {
+    const canonical = canonicalAccount(account, mapping);
+    if (canonical === account) usable.push(account);
+    else if (isStorableText(account)) {
+      const detail =
+        canonical === null
+          ? `no ${mapping.idType} is written like this`
+          : `as ${mapping.idType} this is written ${canonical}`;
+      refused.set(account, { reason: 'row_missing', detail });
+    }
+  }
+  return usable;
+}
+
+async function whatWasNotInserted(
+  client: pg.PoolClient,
+  batch: LedgerBatch,
+  inserted: Inserted,
+): Promise<{ dropped: CountSum; conflicts: CountSum }> {
+  const nothing: CountSum = { count: 0, sum: 0n };
+  const met =
+    inserted.total === batch.storable.length
+      ? { dropped: nothing, conflicts: nothing }
+      : await ownSpecific(() => compareWithLedger(client, batch));
+  const unstorable = await ownSpecific(() => keepUnstorable(client, batch));
+  const accounted = inserted.total + met.dropped.count + met.conflicts.count + unstorable.count;
+  if (accounted !== batch.request.rows.length) {
+    throw new RangeError(`a fold of ${batch.request.rows.length} transactions accounts for ${accounted}`);
+  }
+  return {
+    dropped: met.dropped,
+    conflicts: { count: met.conflicts.count + unstorable.count, sum: met.conflicts.sum + unstorable.sum },
+  };
+}
+
+function changes({ groups, refused }: LedgerBatch, inserted: Inserted): Change[] {
+  const list: Change[] = [];
+  groups.accounts.forEach((account, place) => {
+    if (!refused.has(account)) list.push({ account, delta: inserted.sums[place]! });
+  });
+  return list;
+}
+
+/** Rows inserted as applied whose account then refused the change. */
+async function setAsideAfterAll(
+  client: pg.PoolClient,
+  { request, groups, storable }: LedgerBatch,
+  late: ReadonlyMap<string, Refusal>,
+): Promise<void> {
+  if (late.size === 0) return;
+  const { rows } = request;
+  const concerned = storable.filter((row) => late.has(groups.accounts[groups.places[row]!]!));
+  const refusals = concerned.map((row) => late.get(rows.accounts[row]!)!);
+  await client.query(
+    `UPDATE spill.ledger l SET state = 'set_aside', reason = u.reason::spill.set_aside_reason, detail = u.detail
+     FROM unnest($3::text[], $4::text[], $5::int8[], $6::int4[], $7::text[], $8::text[])
+       u(account, id, sequence, record_index, reason, detail)
+     WHERE l.account = u.account AND l.id = u.id AND l.shard = $1::int4 AND l.log_id = $2::uuid
+       AND l.sequence = u.sequence AND l.record_index = u.record_index`,
+    [
+      request.shard,
+      request.from.logId,
+      textArray(concerned.map((row) => rows.accounts[row]!)),
+      textArray(concerned.map((row) => rows.ids[row]!)),
+      safeIntegerArray(concerned.map((row) => rows.sequences[row]!)),
+      int4Array(concerned.map((row) => rows.indexes[row]!)),
+      textArray(refusals.map((refusal) => refusal.reason)),
+      textArray(refusals.map((refusal) => refusal.detail)),
+    ],
+  );
+}
+
+async function advance(
+  client: pg.PoolClient,
+  request: FoldRequest,
+  { inserted, dropped, conflicts }: { inserted: Inserted; dropped: CountSum; conflicts: CountSum },
+): Promise<Watermark> {
+  const foldedSum = inserted.sums.reduce((sum, part) => sum + part, 0n);
+  const result = await client.query(
+    `UPDATE spill.watermark SET pool = $2, sequence = $3, number = $4, hash = $5,
+       assignment = greatest(assignment, $6),
+       folded_count = folded_count + $7, folded_sum = folded_sum + $8,
+       dropped_count = dropped_count + $9, dropped_sum = dropped_sum + $10,
+       conflict_count = conflict_count + $11, conflict_sum = conflict_sum + $12, updated_at = now()
+     WHERE shard = $1 RETURNING ${WATERMARK_COLUMNS}`,
+    [
+      request.shard,
+      request.pool,
+      request.to.sequence,
+      request.to.number,
+      request.to.hash,
+      request.assignment,
+      inserted.total,
+      foldedSum.toString(),
+      dropped.count,
+      dropped.sum.toString(),
+      conflicts.count,
+      conflicts.sum.toString(),
+    ],
+  );
+  return toWatermark(result.rows[0]);
+}

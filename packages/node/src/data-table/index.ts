@@ -1,0 +1,3 @@
+export * from './embedded-database.js';
+export * from './ensure-default-table.js';
+export * from './postgres-data-table.js';

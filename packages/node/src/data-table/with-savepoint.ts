@@ -1,0 +1,22 @@
+import type pg from 'pg';
+
+/**
+ * Runs `work` under a savepoint: where it fails, the transaction is as it was before, and the error is thrown on.
+ * After a lost connection the ROLLBACK TO fails as well; the first error is the one that counts.
+ */
+export async function withSavepoint<T>(client: pg.PoolClient, name: string, work: () => Promise<T>): Promise<T> {
+  await client.query(`SAVEPOINT ${name}`);
+  let value: T;
+  try {
+    value = await work();
+  } catch (error) {
+    try {
+      await client.query(`ROLLBACK TO SAVEPOINT ${name}; RELEASE SAVEPOINT ${name}`);
+    } catch (failed) {
+      if (error instanceof Error && error.cause === undefined) error.cause = failed;
+    }
+    throw error;
+  }
+  await client.query(`RELEASE SAVEPOINT ${name}`);
+  return value;
+}
