@@ -74,8 +74,8 @@ function pendingSums(
   epoch: number,
   { state, pending }: QuestionPorts,
 ): ShardAnswer {
-  // Another log, or a range that is being folded again from an earlier watermark: only SQL can tell, later.
-  if (question.logId !== state.logId || question.watermark < state.small.foldedUpTo) return { answer: 'again' };
+  // Another log, or a watermark that is too old or too new for what is in memory: SQL has to be read again.
+  if (question.logId !== state.logId || !pending.canAnswer(question.watermark)) return { answer: 'again' };
   const sums: string[] = [];
   const known: boolean[] = [];
   question.accounts.forEach((account, i) => {

@@ -1,4 +1,4 @@
-import { type HorizonRules, proposeHorizon, type ShardEvent, type ShardState } from '@spill/core';
+import { type HorizonRules, proposeHorizon, type ShardEvent, type ShardState, withForgotten } from '@spill/core';
 import { monotonicMicros, wallMicros } from './clock.js';
 
 const PROPOSE_EVERY_MICROS = 1_000_000;
@@ -75,19 +75,8 @@ export class HorizonKeeper {
     const { small } = state;
     const folded = Math.max(small.foldedUpTo, foldedUpTo ?? 0);
     if (proposal.horizon === small.horizon && folded === small.foldedUpTo) return [];
-    const forgottenBelow = Math.max(small.forgottenBelow, proposal.horizon);
-    return [
-      { type: 'forgotten', horizon: proposal.horizon, foldedUpTo: folded },
-      {
-        type: 'checkpoint',
-        small: {
-          ...small,
-          epoch: Math.max(small.epoch, epoch),
-          horizon: proposal.horizon,
-          forgottenBelow,
-          foldedUpTo: folded,
-        },
-      },
-    ];
+    const forgotten: ShardEvent = { type: 'forgotten', horizon: proposal.horizon, foldedUpTo: folded };
+    const next = withForgotten({ ...small, epoch: Math.max(small.epoch, epoch) }, proposal.horizon, folded);
+    return [forgotten, { type: 'checkpoint', small: next }];
   }
 }

@@ -16,13 +16,13 @@ import {
   initialShardState,
   judgeLink,
   judgeOpening,
+  judgeWitness,
   type LogRecord,
   linkOf,
   RecordFormatError,
   readRecord,
   recordHash,
   replayRecord,
-  type ShardEntry,
   type ShardState,
   shardOf,
   slotOf,
@@ -72,7 +72,7 @@ export async function openShard(open: OpenShard): Promise<Opened> {
     if (entry.state === 'damaged') {
       return { outcome: 'damaged', missing: entry.reason ?? 'marked damaged before' };
     }
-    const read = await readEnd(open, topology, entry);
+    const read = await readEnd(open);
     if ('outcome' in read) return read;
     const { last, verdict } = read;
     switch (verdict.verdict) {
@@ -111,8 +111,6 @@ function readEndOf(message: LogMessage): End {
 
 async function readEnd(
   open: OpenShard,
-  topology: Topology,
-  entry: ShardEntry,
 ): Promise<Extract<Opened, { outcome: 'damaged' }> | { last: End; verdict: ReturnType<typeof judgeOpening> }> {
   try {
     const info = await open.log.info();
@@ -125,6 +123,11 @@ async function readEnd(
       return { outcome: 'damaged', missing: `record ${message.sequence} was there and is gone` };
     }
     const last = readEndOf(message);
+    const differing = await judgeEarlierWitnesses(open, witnesses, message.sequence);
+    if (differing) return { outcome: 'damaged', missing: differing };
+    // After the record: a successor may have begun meanwhile, and then this process says nothing about the log.
+    const { topology } = await open.topologies.require();
+    const entry = shardOf(topology, open.shard)!;
     const verdict = judgeOpening({
       logId: entry.logId,
       assignment: open.assignment,
@@ -148,6 +151,22 @@ async function readEnd(
     if (error instanceof LogMissingError) return { outcome: 'damaged', missing: error.message };
     throw error;
   }
+}
+
+/** A log that lost its tail unseen and grew past the witness again differs at the witness's own record. */
+async function judgeEarlierWitnesses(
+  open: OpenShard,
+  witnesses: readonly Witness[],
+  lastSequence: number,
+): Promise<string | null> {
+  for (const witness of witnesses) {
+    if (witness.sequence >= lastSequence) continue;
+    const message = await open.log.get(witness.sequence);
+    const end = message && readEndOf(message);
+    const wrong = end && judgeWitness(witness, { ...end.record, sequence: witness.sequence, hash: end.hash });
+    if (wrong) return wrong;
+  }
+  return null;
 }
 
 /** `opened` goes before the reading, so it carries on what the last record's header says. */
