@@ -71,12 +71,13 @@ async function run(options: Readonly<Record<string, unknown>>): Promise<void> {
   const stopAsked = new AbortController();
   let signals = 0;
   let node: RunningNode | null = null;
+  let ending: Promise<void> | null = null;
   const onSignal = (name: NodeJS.Signals): void => {
     signals += 1;
     stopAsked.abort(new StartError(`stopped by ${name} while starting`));
     if (signals > 1) {
       process.stderr.write(`a second ${name}: everything is ended at once\n`);
-      void (node?.end() ?? Promise.resolve()).finally(() => process.exit(FAILED));
+      ending ??= (node?.end() ?? Promise.resolve()).finally(() => process.exit(FAILED));
     }
   };
   process.on('SIGTERM', onSignal);
@@ -98,6 +99,8 @@ async function run(options: Readonly<Record<string, unknown>>): Promise<void> {
   }
   await asked;
   const clean = await node.stop();
+  // Where everything is being ended at once, that exits when nothing is left.
+  await ending;
   process.exit(clean ? 0 : FAILED);
 }
 
