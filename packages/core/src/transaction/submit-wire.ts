@@ -3,7 +3,7 @@
  * rest of the wire goes through generic code, since every transaction of a router passes here.
  */
 
-import { SpillError, type WireError } from './errors.js';
+import { SpillError, spillErrorFromWire, type WireError } from './errors.js';
 import { accountField, amountField, Fault, idField, timestampField } from './fields.js';
 import { showValue } from './show-value.js';
 import { BATCH_TRANSACTIONS_MAX, type Transaction } from './transaction.js';
@@ -114,6 +114,11 @@ function idBytesMax(id: string): number {
   return 3 * id.length + 2;
 }
 
+/** What the result of a transaction can add to a reply, in bytes, whatever becomes of it. */
+export function resultBytesMax(id: string): number {
+  return RESULT_BYTES_MAX + idBytesMax(id);
+}
+
 /**
  * Checks one transaction. `index` is its place in a batch, −1 for a single one.
  * Returns the error instead of throwing it: in a batch, the others go on.
@@ -203,4 +208,32 @@ function boundedError(error: SpillError): WireError {
     message = `${message.slice(0, Math.floor(message.length * 0.9)).replace(/\p{Surrogate}$/u, '')}…`;
   }
   return { ...wire, message };
+}
+
+/** The fields of a transaction for a request in MessagePack. */
+export function transactionForMessagePack({ id, account, amount, timestamp }: Transaction): Record<string, unknown> {
+  return { id, account, amount, timestamp: integerForMessagePack(timestamp) };
+}
+
+/** The results in a reply to an array. @throws SpillError `internal` where the bytes are no such reply. */
+export function decodeSubmitReply(body: Uint8Array, count: number): SubmitResult[] {
+  const { results } = decodeBody(body) as { results?: unknown };
+  if (!Array.isArray(results) || results.length !== count) {
+    throw new SpillError('internal', `the reply does not hold ${count} results`);
+  }
+  return results.map(resultFromWire);
+}
+
+function resultFromWire(wire: Record<string, unknown>): SubmitResult {
+  const { id, status, shard, sequence, timestamp, error } = wire;
+  if (status === 'stored' || status === 'duplicate' || status === 'applied') {
+    return {
+      id: String(id),
+      status,
+      shard: shard === null ? null : Number(shard),
+      sequence: sequence === null ? null : Number(sequence),
+      timestamp: Number(timestamp),
+    };
+  }
+  return { id: typeof id === 'string' ? id : null, status: 'rejected', error: spillErrorFromWire(error) };
 }

@@ -5,6 +5,9 @@ import type { ServiceEndpoint, ServiceRequest } from '../nats/service.js';
 export const DEADLINE_MS_DEFAULT = 5_000;
 export const DEADLINE_MS_MAX = 600_000;
 
+/** The part of a deadline that is kept for the answer's way back, so that it is not late for whoever waits. */
+const WAY_BACK_MS_MAX = 100;
+
 /** Answers a request with the reply's body, or throws the error to answer with. */
 export type Answer = (body: Uint8Array, deadlineMs: number) => Promise<Uint8Array>;
 
@@ -62,8 +65,8 @@ function text(error: unknown): string {
 
 function deadlineOf(request: ServiceRequest): number {
   const header = request.header('Spill-Deadline-Ms');
-  if (header === undefined) return DEADLINE_MS_DEFAULT;
+  if (header === undefined) return DEADLINE_MS_DEFAULT - WAY_BACK_MS_MAX;
   const deadlineMs = wholeField(header, 1, DEADLINE_MS_MAX);
-  if (typeof deadlineMs === 'number') return deadlineMs;
+  if (typeof deadlineMs === 'number') return deadlineMs - Math.min(WAY_BACK_MS_MAX, deadlineMs / 10);
   throw new SpillError('malformed', `the header Spill-Deadline-Ms is ${JSON.stringify(header)}: ${deadlineMs.must}`);
 }

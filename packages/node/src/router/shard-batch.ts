@@ -1,21 +1,30 @@
-import { BatchBuilder, type StampedTransaction } from '@spill/core';
+import {
+  ACCOUNT_BYTES_MAX,
+  BATCH_ROW_BYTES,
+  BATCH_ROWS_MAX,
+  BatchBuilder,
+  ID_BYTES_MAX,
+  type StampedTransaction,
+} from '@spill/core';
+import type { GatheringBatch } from './lane.js';
 import type { SubmitCall } from './submit-call.js';
 
-/** A batch on its way to one shard, and whose transactions its rows are. */
-export class ShardBatch {
+/** What one more row can add to a batch, in bytes. */
+const ROW_BYTES_MAX = ACCOUNT_BYTES_MAX + 1 + ID_BYTES_MAX + BATCH_ROW_BYTES + 1;
+
+/** A batch on its way to one shard. */
+export class ShardBatch implements GatheringBatch {
   readonly calls: SubmitCall[] = [];
   readonly indexes: number[] = [];
   private readonly builder = new BatchBuilder();
 
-  /** `deadline`: of its first row, on the monotonic clock, milliseconds; no row's is much later. */
-  constructor(readonly deadline: number) {}
+  constructor(
+    readonly deadline: number,
+    private readonly bytesMax: number,
+  ) {}
 
-  get rows(): number {
-    return this.indexes.length;
-  }
-
-  get byteLength(): number {
-    return this.builder.byteLength;
+  get hasRoom(): boolean {
+    return this.builder.byteLength + ROW_BYTES_MAX <= this.bytesMax && this.builder.rows < BATCH_ROWS_MAX;
   }
 
   add(call: SubmitCall, index: number): void {

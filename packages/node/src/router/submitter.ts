@@ -25,7 +25,8 @@ import {
 } from '@spill/core';
 import { LRUCache } from 'lru-cache';
 import { Lane } from './lane.js';
-import type { ShardBatch } from './shard-batch.js';
+import { Reachability } from './reachability.js';
+import { ShardBatch } from './shard-batch.js';
 import { type ShardRequests, type ShardTarget, targetOf } from './shard-requests.js';
 import { SubmitCall } from './submit-call.js';
 import { giveUpError, overloadedError, rowError } from './submit-errors.js';
@@ -64,6 +65,12 @@ export interface SubmitterOptions {
   readonly settings: SubmitterSettings;
 }
 
+/** What this process keeps for each shard. */
+interface ShardWay {
+  readonly lane: Lane<ShardBatch>;
+  readonly reachability: Reachability;
+}
+
 /** A transaction whose attempt has failed. */
 interface Row {
   readonly call: SubmitCall;
@@ -84,7 +91,7 @@ const RETRY_AFTER_MS = 100;
 
 export class Submitter {
   private readonly slots = new LRUCache<string, number>({ max: ACCOUNTS_CACHED_MAX });
-  private readonly lanes = new Map<number, Lane>();
+  private readonly ways = new Map<number, ShardWay>();
   private routes: RouteTable;
   private taken = 0;
   private whenIdle: (() => void)[] = [];
@@ -145,24 +152,29 @@ export class Submitter {
 
   private route(call: SubmitCall, index: number): void {
     const shard = this.shardFor(call.transactions[index] as StampedTransaction);
-    const lane = this.lane(shard);
+    const { lane } = this.way(shard);
     if (lane.rows < this.options.settings.shardTransactionsMax) lane.add(call, index);
     else call.reject(index, overloadedError(`too many transactions wait for shard ${shard} here`, RETRY_AFTER_MS));
   }
 
-  private lane(shard: number): Lane {
-    let lane = this.lanes.get(shard);
-    if (!lane) {
+  private way(shard: number): ShardWay {
+    let way = this.ways.get(shard);
+    if (!way) {
       const { recordBytesMax, shardRequestsInFlightMax } = this.options.settings;
-      const limits = { batchBytesMax: recordBytesMax, requestsInFlightMax: shardRequestsInFlightMax };
-      lane = new Lane(shard, limits, (from, batch) => this.send(from, batch));
-      this.lanes.set(shard, lane);
+      const lane = new Lane({
+        requestsInFlightMax: shardRequestsInFlightMax,
+        newBatch: (deadline) => new ShardBatch(deadline, recordBytesMax),
+        send: (batch) => this.send(shard, batch),
+      });
+      way = { lane, reachability: new Reachability() };
+      this.ways.set(shard, way);
     }
-    return lane;
+    return way;
   }
 
-  private async send(lane: Lane, batch: ShardBatch): Promise<void> {
-    const target = targetOf(this.options.topology.current, lane.shard);
+  private async send(shard: number, batch: ShardBatch): Promise<void> {
+    const target = targetOf(this.options.topology.current, shard);
+    const { reachability } = this.way(shard);
     const remainingMs = batch.deadline - performance.now();
     if (remainingMs < REMAINING_MS_MIN) return this.failBatch(batch, 'late', target);
     const outcome = await this.options.requests.send(
@@ -173,15 +185,15 @@ export class Submitter {
     );
     switch (outcome.outcome) {
       case 'no_responders':
-        lane.noResponders(target.assignment, performance.now());
+        reachability.noResponders(target.assignment, performance.now());
         return this.failBatch(batch, 'no_responders', target);
       case 'not_sent':
         return this.failBatch(batch, 'not_sent', target, outcome.detail);
       case 'answer':
-        lane.reachable();
+        reachability.reachable();
         return this.readAnswer(batch, outcome.data, target);
       default:
-        lane.reachable();
+        reachability.reachable();
         return this.failBatch(batch, outcome.outcome, target);
     }
   }
@@ -294,7 +306,7 @@ export class Submitter {
   ): Promise<void> {
     const topologyRead = await this.readTopology(Math.max(...rows.map(({ call }) => call.deadline)));
     const now = performance.now();
-    const unreachableMs = this.lane(target.shard).unreachableMs(target.assignment);
+    const unreachableMs = this.way(target.shard).reachability.unreachableMs(target.assignment);
     const { settings, direct } = this.options;
     const waiting = new Map<number, Row[]>();
     for (const row of rows) {

@@ -1,0 +1,115 @@
+/** Replies to operators' requests, as they stand in the public protocol's JSON. Amounts are decimal strings. */
+import type { MigrationState, Pool, ShardLifecycle, SlotRange, SlotSpan } from '@spill/core';
+
+export interface TopologyReply {
+  readonly epoch: number;
+  readonly hash: string;
+  readonly slot_count: number;
+  readonly large_threshold: string;
+  readonly nodes: readonly TopologyNode[];
+  readonly shards: readonly TopologyShard[];
+  /** Per pool: ascending, gapless ranges; `from` inclusive, `to` exclusive. */
+  readonly owners: Readonly<Record<Pool, readonly SlotRange[]>>;
+  readonly draining: readonly TopologyDraining[];
+  readonly migrations: readonly TopologyMigration[];
+}
+
+export interface TopologyNode {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** ISO 8601. */
+  readonly since: string;
+}
+
+export interface TopologyShard {
+  readonly id: number;
+  readonly pool: Pool;
+  readonly node: string;
+  readonly assignment: number;
+  readonly state: ShardLifecycle;
+  readonly replicas: number;
+  readonly log_id: string;
+  readonly refolding?: boolean;
+  readonly reason?: string;
+}
+
+export interface TopologyDraining {
+  readonly shard: number;
+  readonly pool: Pool;
+  readonly slots: readonly SlotSpan[];
+  readonly sealed_sequence: number;
+}
+
+export interface TopologyMigration {
+  readonly id: number;
+  readonly pool: Pool;
+  readonly slots: readonly SlotSpan[];
+  readonly source: number;
+  readonly target: number;
+  readonly state: MigrationState;
+}
+
+/** null: nothing to say yet. */
+export interface ProcessPerformance {
+  readonly role: 'router' | 'shard';
+  readonly pid: number | null;
+  readonly state: string;
+  readonly cpu_percent: number | null;
+  readonly memory_bytes: number | null;
+  readonly read_bytes_per_s: number | null;
+  readonly write_bytes_per_s: number | null;
+}
+
+export interface ShardPerformance extends ProcessPerformance {
+  readonly shard: number;
+  readonly transactions_per_s: number | null;
+  readonly commit_p50_ms: number | null;
+  readonly commit_p99_ms: number | null;
+  readonly queued: number | null;
+  /** Stored, not folded yet. */
+  readonly pending: number | null;
+  readonly pending_bytes: number | null;
+  readonly fold_lag_ms: number | null;
+  readonly fold_error: string | null;
+  readonly known: number | null;
+  readonly sequence: number | null;
+  readonly watermark: number | null;
+  readonly set_aside: number | null;
+  readonly conflicts: number | null;
+  readonly reason: string | null;
+}
+
+export interface PerformanceReply {
+  readonly node: string;
+  readonly processes: readonly ProcessPerformance[];
+  readonly shards: readonly ShardPerformance[];
+}
+
+export interface ShardLocation {
+  readonly shard: number;
+  readonly node: string;
+  /** null: its process does not answer. */
+  readonly pid: number | null;
+  readonly subject: string;
+  readonly stream: string;
+  readonly replicas: number;
+  readonly assignment: number;
+  readonly epoch: number;
+}
+
+export interface FoldReply {
+  readonly folded: number;
+  readonly set_aside: number;
+}
+
+/** Counts, and the first 100 of each kind under `examples`. */
+export interface VerifyReply {
+  readonly checked: number;
+  readonly lost: number;
+  readonly duplicated: number;
+  readonly mismatched: number;
+  readonly damaged: number;
+  readonly conflicts: number;
+  readonly drift: number;
+  readonly examples?: Readonly<Record<string, readonly unknown[]>>;
+}
