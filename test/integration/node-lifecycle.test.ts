@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect, type NatsConnection } from 'nats';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { runNode, SPILL_NODE, startNode, type TestNode } from '../support/spill-node.js';
+import { runNode, SPILL_NODE, type StartNode, startNode, type TestNode } from '../support/spill-node.js';
 
 const nodes: TestNode[] = [];
 const folders: string[] = [];
@@ -17,8 +17,11 @@ afterEach(async () => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 });
 
-async function start(...args: Parameters<typeof startNode>): Promise<TestNode> {
-  const node = await startNode(...args);
+/** A start waits for no database, and PGlite takes seconds to make one: what needs none here does without. */
+const NO_DATABASE = 'postgres://nobody@127.0.0.1:1/none';
+
+async function start(options: StartNode = {}): Promise<TestNode> {
+  const node = await startNode({ databaseUrl: NO_DATABASE, ...options });
   nodes.push(node);
   return node;
 }
@@ -67,7 +70,8 @@ async function withClient<T>(node: TestNode, use: (nc: NatsConnection) => Promis
 
 describe('a node on its own', () => {
   test('says that it is ready in one line, takes a transaction, and stops cleanly on SIGTERM', async () => {
-    const node = await start();
+    const node = await startNode();
+    nodes.push(node);
     expect(node.stdout()).toBe(`spill-node ready ${node.natsUrl}\n`);
     expect(Object.keys(node.childPids()).sort()).toEqual(['router', 'shard-1', 'shard-2', 'shard-3']);
     const pids = [...Object.values(node.childPids()), node.natsServerPid()];
@@ -235,7 +239,7 @@ describe('a server of its own', () => {
   let owner: TestNode;
   beforeAll(async () => {
     // Any nats-server with JetStream will do: the one of another node.
-    owner = await startNode();
+    owner = await startNode({ databaseUrl: NO_DATABASE });
   });
   afterAll(async () => {
     await owner.dispose();
@@ -277,7 +281,7 @@ describe('a server of its own', () => {
 
 describe('the database', () => {
   test('that is down at the start is a warning: transactions are stored without it', async () => {
-    const node = await start({ databaseUrl: 'postgres://nobody@127.0.0.1:1/none' });
+    const node = await start({ databaseUrl: NO_DATABASE });
     expect(node.stderr()).toMatch(/warn .*database.*transactions are stored all the same/);
     await withClient(node, async (nc) => {
       expect((await submit(nc, 't1')).status).toBe('stored');
@@ -288,7 +292,8 @@ describe('the database', () => {
 
 describe('operators', () => {
   test('performance, fold, and what is not there yet', async () => {
-    const node = await start();
+    const node = await startNode();
+    nodes.push(node);
     await withClient(node, async (nc) => {
       await submit(nc, 't1');
       const fold = (await nc.request('spill.supervisor.fold', '{}', { timeout: 30_000 })).json();

@@ -1,6 +1,7 @@
 import { DataTableSchemaError, DataTableUnavailableError, type TableMapping } from '@spill/core';
 import type { Settings } from '../config/settings.js';
-import { ensureDefaultTable, PostgresDataTable, startEmbeddedDatabase } from '../data-table/index.js';
+import { ensureDefaultTable, PostgresDataTable } from '../data-table/index.js';
+import { keepEmbeddedDatabase } from './keep-embedded-database.js';
 import type { DatabaseConfig } from './messages.js';
 import type { NodeLog } from './node-log.js';
 import { StartError } from './start-error.js';
@@ -27,7 +28,7 @@ export async function openNodeDatabase(settings: Settings, log: NodeLog): Promis
 
 async function openEmbedded(settings: Settings, log: NodeLog): Promise<NodeDatabase> {
   const { mapping } = settings;
-  const server = await startEmbeddedDatabase({ dataDir: settings.dataDir });
+  const server = await keepEmbeddedDatabase(settings.dataDir, log);
   try {
     if (isDefaultTable(mapping)) await ensureDefaultTable(server.connection);
     const table = new PostgresDataTable({ connection: server.connection, mapping, embedded: true });
