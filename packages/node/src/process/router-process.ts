@@ -1,5 +1,5 @@
 import { Names } from '@spill/core';
-import { PostgresDataTable } from '../data-table/index.js';
+import { openDataTable } from '../data-table/open-data-table.js';
 import { connectNats } from '../nats/connect.js';
 import { TopologyStore } from '../nats/topology-store.js';
 import { startRouter } from '../router/router.js';
@@ -14,12 +14,9 @@ const nc = await connectNats({ servers: start.natsUrl.split(','), name: `spill-r
   // Where NATS is away, that is no failure of this process.
   .catch(() => channel.finish('waiting'));
 const topology = await TopologyStore.open(nc, names, { create: false }).catch(() => channel.finish('waiting'));
-const dataTable = new PostgresDataTable({
-  connection: start.database.connection,
-  mapping: start.database.mapping,
-  embedded: start.database.kind === 'embedded',
-  onIdleError: (error) => channel.log('debug', `a connection to the database broke: ${error.message}`),
-});
+const dataTable = openDataTable(start.database, (error) =>
+  channel.log('debug', `a connection to the database broke: ${error.message}`),
+);
 const router = await startRouter({
   nc,
   names,
