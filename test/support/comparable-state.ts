@@ -1,0 +1,19 @@
+import type { ShardState } from '@spill/core';
+
+/**
+ * What of a shard's state must be the same after a replay: everything but how memory is laid out (account numbers,
+ * places, entries that are forgotten and not swept yet).
+ */
+export function comparable(state: ShardState): Record<string, unknown> {
+  const { known, ...plain } = state;
+  return {
+    ...plain,
+    known: [...known.entries()].map((entry) => ({
+      account: known.account(entry),
+      id: known.id(entry),
+      amount: known.amount(entry),
+      timestamp: known.timestamp(entry),
+      sequence: known.sequence(entry),
+    })),
+  };
+}
