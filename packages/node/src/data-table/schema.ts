@@ -100,7 +100,11 @@ async function checkServer(pool: pg.Pool): Promise<string[]> {
 }
 
 async function schemaVersion(on: pg.Pool | pg.PoolClient): Promise<number> {
-  const there = await on.query(`SELECT to_regclass('spill.schema_version') IS NOT NULL AS there`);
+  // By the catalog's tables, as of now: to_regclass may answer from a cache that a lock on nothing does not refresh.
+  const there = await on.query(
+    `SELECT count(*) > 0 AS there FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = 'spill' AND c.relname = 'schema_version'`,
+  );
   if (!there.rows[0].there) return 0;
   const result = await on.query('SELECT coalesce(max(version), 0) AS version FROM spill.schema_version');
   return result.rows[0].version;
