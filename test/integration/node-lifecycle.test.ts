@@ -1,10 +1,12 @@
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { changeShard, Names } from '@spill/core';
+import { TopologyStore } from '@spill/node';
 import { connect, type NatsConnection } from 'nats';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { runNode, SPILL_NODE, type StartNode, startNode, type TestNode } from '../support/spill-node.js';
@@ -60,7 +62,7 @@ async function submit(nc: NatsConnection, id: string, amount = 5): Promise<{ sta
 }
 
 async function withClient<T>(node: TestNode, use: (nc: NatsConnection) => Promise<T>): Promise<T> {
-  const nc = await connect({ servers: node.natsUrl });
+  const nc = await connect({ servers: node.natsUrl, waitOnFirstConnect: true, reconnectTimeWait: 100 });
   try {
     return await use(nc);
   } finally {
@@ -146,6 +148,68 @@ describe('a node on its own', () => {
       await until('the successor takes transactions', async () => (await submit(nc, 't1')).status === 'stored');
     });
     expect(node.stderr()).toContain('shard 1: silent');
+  });
+
+  test('a node runs only the shards that the topology gives it, each start under a new assignment', async () => {
+    const node = await start();
+    await withClient(node, async (nc) => {
+      const store = await TopologyStore.open(nc, new Names(), { create: false });
+      const { node: name, assignment } = (await topologyOf(nc)).shards[0]!;
+      const pid = node.childPids()['shard-1'] as number;
+      await store.change((topology) => changeShard(topology, 1, { node: 'elsewhere' }));
+      await until('the process is ended', () => !isRunning(pid));
+      // Longer than any restart would wait.
+      await delay(1_000);
+      expect(node.childPids()['shard-1']).toBeUndefined();
+      expect((await topologyOf(nc)).shards[0]?.assignment).toBe(assignment);
+      await store.change((topology) => changeShard(topology, 1, { node: name }));
+      await until('it takes transactions again', async () => (await submit(nc, 't1')).status === 'stored');
+      expect((await topologyOf(nc)).shards[0]?.assignment).toBe(assignment + 1);
+    });
+  });
+
+  test('a raised assignment, as after a repair, calls for a new process', async () => {
+    const node = await start();
+    await withClient(node, async (nc) => {
+      const store = await TopologyStore.open(nc, new Names(), { create: false });
+      const { assignment } = (await topologyOf(nc)).shards[0]!;
+      const pid = node.childPids()['shard-1'] as number;
+      await store.change((topology) => changeShard(topology, 1, { assignment: assignment + 10 }));
+      await until('the process is ended', () => !isRunning(pid));
+      await until('it takes transactions again', async () => (await submit(nc, 't1')).status === 'stored');
+      expect((await topologyOf(nc)).shards[0]?.assignment).toBe(assignment + 11);
+    });
+  });
+
+  test('a shard whose log is gone is damaged: told in the topology, and no reason not to be ready', async () => {
+    const node = await start();
+    await withClient(node, async (nc) => {
+      await (await nc.jetstreamManager()).streams.delete('SPILL_1');
+      process.kill(node.childPids()['shard-1'] as number, 'SIGKILL');
+      await until('it is damaged', async () => (await topologyOf(nc)).shards[0]?.state === 'damaged');
+      expect((await topologyOf(nc)).shards[0]?.reason).toContain('SPILL_1');
+    });
+    expect(await node.stop()).toBe(0);
+    await node.restart();
+    await withClient(node, async (nc) => {
+      expect((await topologyOf(nc)).shards.map(({ state }) => state)).toEqual(['damaged', 'open', 'open']);
+      const fold = await nc.request('spill.supervisor.fold', '{"shard": 1}');
+      expect(fold.json<{ error: { code: string } }>().error.code).toBe('conflict');
+    });
+  });
+
+  test('a shard that does not come up is failed after five starts: told in the topology, and the others serve', async () => {
+    const dataDir = temporaryFolder();
+    // Where its own file should be is something else.
+    mkdirSync(dataDir, { recursive: true });
+    writeFileSync(join(dataDir, 'witness'), '');
+    const node = await start({ dataDir });
+    await withClient(node, async (nc) => {
+      const { shards } = await topologyOf(nc);
+      expect(shards.map(({ state }) => state)).toEqual(['failed', 'failed', 'failed']);
+      expect(shards.map(({ assignment }) => assignment)).toEqual([5, 5, 5]);
+      expect(shards[0]?.reason).toContain('ended with code 1');
+    });
   });
 
   test('nats-server that is killed is started again on the same port', async () => {

@@ -1,5 +1,5 @@
 import { ForkedChild, type ForkedChildOptions } from './forked-child.js';
-import { type ChildToNode, ExitCode, type StartMessage } from './messages.js';
+import { type ChildToNode, ExitCode, type LogLevel, type StartMessage } from './messages.js';
 import type { NodeLog } from './node-log.js';
 import {
   type ChildAction,
@@ -186,8 +186,13 @@ export class ChildSupervisor {
     this.feed({ event: 'heard' });
     if (message.type === 'serving') this.feed({ event: 'serving' });
     else if (message.type === 'damaged') this.feed({ event: 'damaged', reason: message.reason });
-    else if (message.type === 'log') this.log.at(message.level, `${this.options.label}: ${message.message}`);
+    else if (message.type === 'log') this.logFromChild(message.level, message.message);
     this.options.onMessage(message);
+  }
+
+  private logFromChild(level: LogLevel, message: string): void {
+    const { label } = this.options;
+    this.log.at(level, message.startsWith(label) ? message : `${label}: ${message}`);
   }
 
   private logChange(before: ChildState, after: ChildState, event: ChildEvent): void {

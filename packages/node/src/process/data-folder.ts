@@ -2,6 +2,8 @@ import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } 
 import { join } from 'node:path';
 import { isStillRunning, type ProcessIdentity, processIdentity } from '../nats/process-identity.js';
 
+import { StartError } from './start-error.js';
+
 /** Another node uses the data folder. */
 export class DataFolderTakenError extends Error {
   override readonly name = 'DataFolderTakenError';
@@ -24,13 +26,21 @@ export class DataFolderTakenError extends Error {
  * @throws DataFolderTakenError where a node that runs has it.
  */
 export function lockDataFolder(dataDir: string): () => void {
-  mkdirSync(dataDir, { recursive: true });
   const path = join(dataDir, 'node.pid');
   const own = processIdentity(process.pid);
   if (!own) throw new Error(`this process (pid ${process.pid}) is not in the list of processes`);
   const mine = `${path}.${process.pid}`;
-  // A link appears whole or not at all, and fails where the name is taken: of two nodes only one succeeds.
-  writeFileSync(mine, JSON.stringify(own));
+  try {
+    mkdirSync(dataDir, { recursive: true });
+    // A link appears whole or not at all, and fails where the name is taken: of two nodes only one succeeds.
+    writeFileSync(mine, JSON.stringify(own));
+  } catch (error) {
+    throw new StartError(
+      `data_dir is ${JSON.stringify(dataDir)}: it can't be written (${(error as Error).message}); ` +
+        'name another folder with --data-dir, or let this user write there',
+      { cause: error },
+    );
+  }
   try {
     while (!tryLink(mine, path)) removeStale(dataDir, path);
   } finally {

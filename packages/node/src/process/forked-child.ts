@@ -27,6 +27,8 @@ export class ForkedChild {
   constructor(options: ForkedChildOptions) {
     const child = fork(options.script, [options.label.replace(' ', '-')], {
       serialization: 'advanced',
+      // A debugger of the node's own would take the same port again.
+      execArgv: process.execArgv.filter((flag) => !flag.startsWith('--inspect')),
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       // A group of its own: Ctrl-C in a terminal reaches the node alone, which drains first.
       detached: true,

@@ -11,9 +11,11 @@
  */
 import { Names, type NodeEntry } from '@spill/core';
 import type { Settings } from '../config/settings.js';
+import { openDataTable } from '../data-table/open-data-table.js';
 import { connectNats } from '../nats/connect.js';
 import { HeartbeatStore } from '../nats/heartbeat-store.js';
 import { watchConnection } from '../nats/watch-connection.js';
+import { keepDirectMarksFew } from '../supervisor/direct-marks.js';
 import { startSupervisor } from '../supervisor/supervisor.js';
 import { ChildRecords } from './child-records.js';
 import { lockDataFolder } from './data-folder.js';
@@ -143,6 +145,11 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     (error) => log.warn(`the topology could not be watched: ${error.message}`),
   );
   started.push(unwatch);
+  if (!stored.topology.shards.some((shard) => shard.node === memory.nodeName)) {
+    log.warn(
+      `no shard is assigned to node ${memory.nodeName}: they are on ${[...new Set(stored.topology.shards.map((shard) => shard.node))].join(', ')}`,
+    );
+  }
   children.start(stored.topology);
 
   const supervisor = await startSupervisor({
@@ -155,6 +162,20 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     onError: (message) => log.error(message),
   });
   started.push(() => supervisor.stop());
+
+  const table = openDataTable(database.config);
+  const endMarks = keepDirectMarksFew({
+    table,
+    topology: async () => (await store.require()).topology,
+    statusOf: (shard) => children.snapshot().find((child) => child.shard === shard)?.status ?? undefined,
+    dedupeWindowMicros: tuning.dedupeWindowMs * 1000,
+    maxClockSkewMicros: tuning.maxClockSkewMs * 1000,
+    onError: (message) => log.error(message),
+  });
+  started.push(async () => {
+    await endMarks();
+    await table.close();
+  });
 
   const undo = async (): Promise<void> => {
     for (const stop of started.splice(0).reverse()) await stop();

@@ -51,6 +51,7 @@ export class PerformanceMonitor {
 
   stop(): void {
     clearInterval(this.timer);
+    pidusage.clear();
   }
 
   /** In the protocol's names; null where there is nothing to say yet. */
