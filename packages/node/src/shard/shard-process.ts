@@ -1,7 +1,6 @@
 /** The process of one shard. Started by a node with one assignment; ends for good when that is over. */
 import {
   changeShard,
-  type DataTable,
   Names,
   ReplyCode,
   type ShardAnswer,
@@ -10,7 +9,7 @@ import {
   type Witness,
   writeSubmitReply,
 } from '@spill/core';
-import { PostgresDataTable } from '../data-table/index.js';
+import { openDataTable } from '../data-table/open-data-table.js';
 import { connectNats, type NatsConnection } from '../nats/connect.js';
 import { JetStreamLog } from '../nats/log.js';
 import { serveSubject } from '../nats/serve-subject.js';
@@ -118,12 +117,9 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
     if (entry.assignment > start.assignment) superseded(`the topology has assignment ${entry.assignment}`);
     else shard?.commit.nudge();
   });
-  const table: DataTable = new PostgresDataTable({
-    connection: start.database.connection,
-    mapping: start.database.mapping,
-    embedded: start.database.kind === 'embedded',
-    onIdleError: (error) => channel.log('debug', `a connection to the database broke: ${error.message}`),
-  });
+  const table = openDataTable(start.database, (error) =>
+    channel.log('debug', `a connection to the database broke: ${error.message}`),
+  );
   shard = new Shard(
     {
       state: opened.state,
