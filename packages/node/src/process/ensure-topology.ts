@@ -63,9 +63,12 @@ async function create(ensure: EnsureTopology, store: TopologyStore): Promise<Sto
   const { nc, names, settings, replicas } = ensure;
   const shardCount = settings.shardCount ?? SHARD_COUNT_DEFAULT;
   const logIds: string[] = [];
+  // Nothing was stored before now: what claims to be older than the window is refused from the first moment on.
+  const horizon = Date.now() * 1_000 - settings.tuning.dedupeWindowMs * 1_000;
+  const small = { ...NO_SMALL_STATE, horizon };
   for (let shard = 1; shard <= shardCount; shard++) {
     const logId = randomBytes(16).toString('hex');
-    logIds.push(await createLog(nc, names, { shard, logId, replicas, small: NO_SMALL_STATE }));
+    logIds.push(await createLog(nc, names, { shard, logId, replicas, small }));
   }
   const topology = firstTopology({
     node: ensure.node,

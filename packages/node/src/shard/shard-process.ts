@@ -12,6 +12,7 @@ import {
 import { openDataTable } from '../data-table/open-data-table.js';
 import { connectNats, type NatsConnection } from '../nats/connect.js';
 import { JetStreamLog } from '../nats/log.js';
+import { isNatsAway } from '../nats/nats-away.js';
 import { serveSubject } from '../nats/serve-subject.js';
 import { TopologyStore } from '../nats/topology-store.js';
 import { type ChildChannel, openChildChannel } from '../process/child-channel.js';
@@ -26,7 +27,12 @@ import { readWitnessFile, WitnessFile } from './witness-file.js';
 const HEARTBEAT_MS = 1_000;
 
 const channel = await openChildChannel('shard');
-run(channel).catch((error: Error) => fail(channel, error));
+run(channel).catch((error: Error) => {
+  // Waiting for NATS, for a leader or for space is no failed start.
+  if (!(error instanceof LogRefusesError) && !isNatsAway(error)) return fail(channel, error);
+  channel.log('warn', `shard ${channel.start.shard} waits: ${error.message}`);
+  return channel.finish('waiting');
+});
 
 function fail(channel: ChildChannel, error: Error): void {
   channel.log('error', error.stack ?? error.message);
@@ -37,8 +43,7 @@ function fail(channel: ChildChannel, error: Error): void {
 async function run(channel: ChildChannel<StartShard>): Promise<void> {
   const { start } = channel;
   const names = new Names(start.prefix);
-  const connections = await connectBoth(start, channel);
-  const { nc, logNc } = connections;
+  const { nc, logNc } = await connectBoth(start);
   let shard: Shard | null = null;
   let opening: ShardStatus = openingStatus(start, 'opening', null);
   let draining = false;
@@ -85,10 +90,6 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
       replayed.push({ sequence, bytes: bytes.byteLength, time });
     },
     report: (message) => channel.log('info', `shard ${start.shard}: ${message}`),
-  }).catch((error: Error) => {
-    if (!(error instanceof LogRefusesError)) throw error;
-    channel.log('warn', error.message);
-    return channel.finish('waiting');
   });
 
   const superseded = (detail: string): void => {
@@ -175,22 +176,14 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
   });
 }
 
-async function connectBoth(
-  start: StartShard,
-  channel: ChildChannel,
-): Promise<{ nc: NatsConnection; logNc: NatsConnection }> {
+async function connectBoth(start: StartShard): Promise<{ nc: NatsConnection; logNc: NatsConnection }> {
   const servers = start.natsUrl.split(',');
   const name = `spill shard ${start.shard}.${start.assignment}`;
-  try {
-    const [nc, logNc] = await Promise.all([
-      connectNats({ servers, name, reconnect: true }),
-      connectNats({ servers, name: `${name} log`, reconnect: false }),
-    ]);
-    return { nc, logNc };
-  } catch (error) {
-    channel.log('warn', `shard ${start.shard} cannot reach NATS: ${(error as Error).message}`);
-    return channel.finish('waiting');
-  }
+  const [nc, logNc] = await Promise.all([
+    connectNats({ servers, name, reconnect: true }),
+    connectNats({ servers, name: `${name} log`, reconnect: false }),
+  ]);
+  return { nc, logNc };
 }
 
 function witnesses(start: StartShard): Witness[] {
