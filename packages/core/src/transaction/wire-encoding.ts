@@ -8,7 +8,7 @@ export type WireEncoding = 'json' | 'messagepack';
 
 /** Without records: a reader in any language sees plain maps. 64-bit integers come as bigint. */
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'bigint' });
-const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true });
+const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true, variableMapSize: true });
 
 /** The encoding of a body by its first byte; a body without bytes is answered in JSON. */
 export function encodingOf(body: Uint8Array): WireEncoding {
