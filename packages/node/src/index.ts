@@ -1,4 +1,7 @@
+export * from './client/operator-client.js';
+export * from './client/operator-replies.js';
 export * from './config/read-settings.js';
+export * from './config/setting-definitions.js';
 export * from './config/settings.js';
 export * from './config/settings-error.js';
 export * from './data-table/index.js';

@@ -1,0 +1,38 @@
+import { DataTableSchemaError } from '@spill/core';
+import { Command } from 'commander';
+import { withDatabase, withOutput } from '../command-options.js';
+import { renderSchema } from '../render/schema.js';
+import { onRun } from '../run-command.js';
+
+/** spill's own tables in the user's database. */
+export function schemaCommand(): Command {
+  return new Command('schema')
+    .description("spill's own tables beside the user's table: the schema `spill` of its database.")
+    .addCommand(apply());
+}
+
+function apply(): Command {
+  const command = new Command('apply')
+    .description('Create or update them, once the mapping of the table is checked.')
+    .option('--dry-run', 'only print the DDL and the GRANTs that are needed')
+    .option('--grant-to <role>', 'who gets the GRANTs, where nodes connect as another role than this');
+  withDatabase(command);
+  withOutput(
+    command,
+    'spill schema apply --database-url postgres://owner@localhost/bank --table bank.accounts --dry-run',
+  );
+  return onRun(command, 0, async ({ options, output, dataTable }) => {
+    const grantTo = options.grantTo as string | undefined;
+    const table = dataTable(grantTo === undefined ? {} : { grantTo });
+    const statements = await table.planSchema();
+    if (!options.dryRun) await table.applySchema();
+    const problems = await table.checkSchema();
+    if (!options.dryRun && problems.length > 0) throw new DataTableSchemaError(problems);
+    for (const problem of problems) output.note(`now: ${problem}`);
+    const reply = { applied: !options.dryRun, statements };
+    output.result(reply, () => {
+      if (statements.length === 0) return options.dryRun ? '-- nothing is to be done' : 'nothing was to be done';
+      return options.dryRun ? renderSchema(statements) : `applied ${statements.length} statements`;
+    });
+  });
+}

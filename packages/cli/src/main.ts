@@ -1,0 +1,25 @@
+#!/usr/bin/env node
+import { CommanderError } from 'commander';
+import { describeError } from './describe-error.js';
+import { EXIT } from './exit-codes.js';
+import { toJson } from './output.js';
+import { buildProgram } from './program.js';
+
+// The reader of a pipe (`spill transactions … | head`) has seen enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(EXIT.ok);
+});
+
+try {
+  await buildProgram().parseAsync();
+} catch (error) {
+  // Commander has written its help and its own messages already.
+  if (error instanceof CommanderError && error.exitCode === 0) process.exit(EXIT.ok);
+  const { exitCode, unexpected, ...told } = describeError(error);
+  if (process.argv.includes('--json')) process.stderr.write(`${toJson({ error: told })}\n`);
+  else if (!(error instanceof CommanderError)) {
+    process.stderr.write(`spill: ${unexpected ? `unexpected: ${told.message}` : told.message}\n`);
+  }
+  process.exitCode = exitCode;
+}

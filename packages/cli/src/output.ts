@@ -1,0 +1,31 @@
+/** Where a command writes. Results go to standard output, everything else to standard error. */
+export interface Output {
+  readonly json: boolean;
+  /** The result: as JSON on one line with `--json`, else what `text` makes of it. */
+  result(value: unknown, text: () => string): void;
+  /** Standard output, as it is. */
+  write(text: string): void;
+  /** A line for a person, on standard error; nothing with `--json`. */
+  note(line: string): void;
+}
+
+/** One line of JSON; amounts (bigint) become decimal strings, as in the protocol's replies. */
+export function toJson(value: unknown): string {
+  return JSON.stringify(value, (_, item) => (typeof item === 'bigint' ? item.toString() : item));
+}
+
+export function createOutput(json: boolean): Output {
+  return {
+    json,
+    result(value, text) {
+      const shown = json ? toJson(value) : text();
+      if (shown !== '') process.stdout.write(shown.endsWith('\n') ? shown : `${shown}\n`);
+    },
+    write: (text) => {
+      process.stdout.write(text);
+    },
+    note: (line) => {
+      if (!json) process.stderr.write(`${line}\n`);
+    },
+  };
+}

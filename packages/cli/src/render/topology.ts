@@ -1,0 +1,148 @@
+import { POOLS, type SlotRange, type SlotSpan } from '@spill/core';
+import type { TopologyReply, TopologyShard } from '@spill/node';
+import { plural, showCount } from './numbers.js';
+import { showText } from './show-text.js';
+import { renderTable } from './table.js';
+
+const BAR_COLUMNS = 64;
+
+/**
+ * Who owns what, at a glance: a bar of slots a pool, then the shards of each node, then what moves and what is wrong.
+ *
+ * ```
+ *            slot 0                                                     1023
+ *   credit   ├───────────── 1 ──────────────┼───────────── 4 ─────────────┤
+ * ```
+ */
+export function renderTopology(topology: TopologyReply): string {
+  return [
+    renderHead(topology),
+    renderBars(topology),
+    ...renderNodes(topology),
+    ...section('Draining: still holds what is to be folded for slots that it gave away', renderDraining(topology)),
+    ...section('Moving', renderMigrations(topology)),
+    ...section('Needs attention', renderTrouble(topology)),
+  ].join('\n\n');
+}
+
+function renderHead({ epoch, nodes, shards, large_threshold: threshold }: TopologyReply): string {
+  const live = shards.filter((shard) => shard.state !== 'retired').length;
+  return (
+    `Epoch ${epoch}: ${plural(nodes.length, 'node')}, ${plural(live, 'shard')}. ` +
+    `Amounts of ${showCount(BigInt(threshold))} minor units and more go to the pool "large".`
+  );
+}
+
+function renderBars({ owners, slot_count: slots }: TopologyReply): string {
+  const last = String(slots - 1);
+  const scale = `slot 0${last.padStart(BAR_COLUMNS - 'slot 0'.length)}`;
+  const lines = POOLS.map((pool) => `${pool.padEnd(6)}   ${renderBar(owners[pool], slots)}`);
+  return [`         ${scale}`, ...lines].map((line) => `  ${line}`).join('\n');
+}
+
+/** Ranges as a ruler; a range too narrow for its shard's number shows none. */
+export function renderBar(ranges: readonly SlotRange[], slots: number): string {
+  const column = (slot: number): number => Math.round((slot / slots) * (BAR_COLUMNS - 1));
+  const bar = Array.from({ length: BAR_COLUMNS }, () => '─');
+  for (const { from, to, shard } of ranges) {
+    const left = column(from);
+    const right = column(to);
+    bar[left] = from === 0 ? '├' : '┼';
+    if (to === slots) bar[right] = '┤';
+    const label = ` ${shard} `;
+    const room = right - left - 1;
+    if (label.length > room) continue;
+    const at = left + 1 + Math.floor((room - label.length) / 2);
+    for (let i = 0; i < label.length; i++) bar[at + i] = label[i] as string;
+  }
+  return bar.join('');
+}
+
+function renderNodes(topology: TopologyReply): string[] {
+  const names = topology.nodes.map((node) => node.name);
+  const others = topology.shards.filter((shard) => !names.includes(shard.node)).map((shard) => shard.node);
+  return [...names, ...new Set(others)].map((name) => {
+    const node = topology.nodes.find((entry) => entry.name === name);
+    const labels = Object.entries(node?.labels ?? {}).map(([key, value]) => `${key}=${value}`);
+    const known = node ? (labels.length > 0 ? ` (${labels.join(', ')})` : '') : ' (not in the topology)';
+    const shards = topology.shards.filter((shard) => shard.node === name && shard.state !== 'retired');
+    const table = renderTable(
+      [
+        { head: 'shard', align: 'right' },
+        { head: 'pool' },
+        { head: 'state' },
+        { head: 'slots', align: 'right' },
+        { head: 'owns' },
+        { head: 'replicas', align: 'right' },
+        { head: 'assignment', align: 'right' },
+      ],
+      shards.map((shard) => [
+        shard.id,
+        shard.pool,
+        shard.refolding ? `${shard.state}, folding again` : shard.state,
+        countSlots(topology.owners[shard.pool], shard.id),
+        showOwned(topology.owners[shard.pool], shard.id),
+        shard.replicas,
+        shard.assignment,
+      ]),
+    );
+    return `Node ${showText(name)}${showText(known)}\n${indent(table || 'no shards')}`;
+  });
+}
+
+function countSlots(ranges: readonly SlotRange[], shard: number): number {
+  return ranges.filter((range) => range.shard === shard).reduce((sum, { from, to }) => sum + to - from, 0);
+}
+
+/** `0-511, 768-1023`: inclusive, as a person counts; many ranges are cut short. */
+function showOwned(ranges: readonly SlotRange[], shard: number): string {
+  return showSpans(ranges.filter((range) => range.shard === shard)) || '-';
+}
+
+const SPANS_SHOWN = 4;
+
+function showSpans(spans: readonly SlotSpan[]): string {
+  const shown = spans.slice(0, SPANS_SHOWN).map(({ from, to }) => (to - from === 1 ? `${from}` : `${from}-${to - 1}`));
+  const more = spans.length - shown.length;
+  return more > 0 ? `${shown.join(', ')} and ${more} more` : shown.join(', ');
+}
+
+function renderDraining({ draining }: TopologyReply): string {
+  return draining
+    .map(({ shard, pool, slots, sealed_sequence: sequence }) => {
+      return `shard ${shard} (${pool}): slots ${showSpans(slots)}, until it has folded record ${sequence}`;
+    })
+    .join('\n');
+}
+
+function renderMigrations({ migrations }: TopologyReply): string {
+  return migrations
+    .map(({ id, pool, slots, source, target, state }) => {
+      return `migration ${id} (${pool}): slots ${showSpans(slots)}, shard ${source} ▶ shard ${target}, ${state}`;
+    })
+    .join('\n');
+}
+
+const TROUBLE: ReadonlySet<TopologyShard['state']> = new Set(['damaged', 'failed']);
+
+function renderTrouble({ shards }: TopologyReply): string {
+  return shards
+    .filter((shard) => TROUBLE.has(shard.state) || shard.assignment === 0)
+    .map((shard) => {
+      const state = shard.assignment === 0 ? 'was never started' : `is ${shard.state}`;
+      const way = shard.state === 'damaged' ? `; see "spill doctor" and "spill repair --help"` : '';
+      return `shard ${shard.id} (${shard.pool}) ${state}${showText(shard.reason ? `: ${shard.reason}` : '')}${way}`;
+    })
+    .join('\n');
+}
+
+function section(title: string, body: string): string[] {
+  return body === '' ? [] : [`${title}\n${indent(body)}`];
+}
+
+function indent(text: string): string {
+  return text
+    .split('\n')
+    .map((line) => `  ${line}`)
+    .join('\n');
+}
