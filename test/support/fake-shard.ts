@@ -18,6 +18,7 @@ import {
 import type { NatsConnection } from '@spill/node';
 import { Packr, Unpackr } from 'msgpackr';
 import type { Msg, Subscription } from 'nats';
+import { compareKeys } from './fake-data-table.ts';
 
 export interface FakeRow {
   readonly account: string;
@@ -122,6 +123,45 @@ export class FakeShard {
     });
   }
 
+  /** Answers reads from what was stored: everything acknowledged, of which `foldedUpTo` is in SQL. */
+  answerReads(logId: string): void {
+    this.onAsk = (question) => {
+      if (!('role' in question)) return { answer: 'unavailable', message: 'not in this test' };
+      if (question.role === 'owner' && this.epoch > question.epoch) return { answer: 'moved', epoch: this.epoch };
+      const rows = [...this.known.values()];
+      switch (question.ask) {
+        case 'pending': {
+          if (question.logId !== logId) return { answer: 'again' };
+          const beyond = question.accounts.map((account, i) =>
+            rows.filter(
+              (row) =>
+                row.account === account &&
+                row.sequence > question.watermark &&
+                !(question.without[i] as readonly string[]).includes(row.id),
+            ),
+          );
+          const sums = beyond.map((list) => list.reduce((sum, row) => sum + row.amount, 0n).toString());
+          return { answer: 'pending', sums, known: beyond.map((list) => list.length > 0), epoch: this.epoch };
+        }
+        case 'get': {
+          const row = rows.find(({ account, id }) => account === question.account && id === question.id);
+          return { answer: 'get', transaction: row ? toShardTransaction(row) : null, epoch: this.epoch };
+        }
+        case 'retrieve': {
+          const { account, watermark, after, from, to, limit } = question;
+          const transactions = rows
+            .filter((row) => row.account === account && row.sequence > watermark)
+            .filter((row) => (from === null || row.timestamp >= from) && (to === null || row.timestamp < to))
+            .filter((row) => after === null || compareKeys(row, after) > 0)
+            .sort(compareKeys)
+            .slice(0, limit)
+            .map(toShardTransaction);
+          return { answer: 'retrieve', transactions, epoch: this.epoch };
+        }
+      }
+    };
+  }
+
   private async answerSubmit(msg: Msg): Promise<void> {
     const request = readSubmitRequest(msg.data)!;
     let rows: FakeRow[];
@@ -142,6 +182,10 @@ export class FakeShard {
     const answer = await this.onAsk(unpackr.unpack(msg.data) as ShardQuestion);
     if (answer) msg.respond(packr.pack(answer));
   }
+}
+
+function toShardTransaction(row: FakeRow & { sequence: number }) {
+  return { id: row.id, amount: row.amount.toString(), timestamp: row.timestamp, sequence: row.sequence };
 }
 
 function rowsOf(bytes: Uint8Array): FakeRow[] {
