@@ -34,20 +34,24 @@ export class RouterHarness {
 
   private constructor(
     readonly server: PlainNatsServer,
+    private readonly url: string,
     readonly nc: NatsConnection,
     readonly store: TopologyStore,
     private readonly folder: string,
   ) {}
 
-  static async start(options: { maxPayload?: string; shardCount?: number } = {}): Promise<RouterHarness> {
+  static async start(
+    options: { maxPayload?: string; shardCount?: number; config?: string; login?: string } = {},
+  ): Promise<RouterHarness> {
     const binary = (await provideNatsServer()).path;
     const folder = await mkdtemp(join(tmpdir(), 'spill-router-'));
     const server = await startPlainNatsServer(
       binary,
       join(folder, 'server'),
-      `max_payload: ${options.maxPayload ?? '8MB'}\njetstream { store_dir: ${JSON.stringify(join(folder, 'jetstream'))} }`,
+      `max_payload: ${options.maxPayload ?? '8MB'}\njetstream { store_dir: ${JSON.stringify(join(folder, 'jetstream'))} }\n${options.config ?? ''}`,
     );
-    const nc = await connectNats({ servers: server.url, name: 'test', reconnect: true });
+    const url = options.login ? server.url.replace('//', `//${options.login}@`) : server.url;
+    const nc = await connectNats({ servers: url, name: 'test', reconnect: true });
     const names = new Names();
     const store = await TopologyStore.open(nc, names, { create: true });
     const shardCount = options.shardCount ?? 3;
@@ -61,12 +65,12 @@ export class RouterHarness {
         logIds: Array.from({ length: shardCount }, (_, i) => (i + 1).toString(16).padStart(32, '0')),
       }),
     );
-    return new RouterHarness(server, nc, store, folder);
+    return new RouterHarness(server, url, nc, store, folder);
   }
 
   /** A connection of its own: what belongs to one process must not share a test's. */
   async connection(name: string): Promise<NatsConnection> {
-    const nc = await connectNats({ servers: this.server.url, name, reconnect: true });
+    const nc = await connectNats({ servers: this.url, name, reconnect: true });
     this.cleanUps.push(() => nc.close());
     return nc;
   }

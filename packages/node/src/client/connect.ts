@@ -1,6 +1,6 @@
 import { Names, type StampedTransaction, type SubmitResult } from '@spill/core';
-import { connectNats } from '../nats/connect.js';
-import { type NatsConnection, type Requester, requesterOf } from '../nats/request.js';
+import { connectNats, type NatsConnection } from '../nats/connect.js';
+import { type Requester, requesterOf } from '../nats/request.js';
 import { TopologyStore } from '../nats/topology-store.js';
 import { packQuestion } from '../router/shard-questions.js';
 import { ShardRequests, targetOf } from '../router/shard-requests.js';

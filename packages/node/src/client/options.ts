@@ -1,5 +1,5 @@
 export interface SpillConnectOptions {
-  /** `nats://host:port`, or several. */
+  /** `nats://host:port`, or several; with `user:password@` or `token@` before the host where the server asks for it. */
   readonly servers: string | string[];
   /** Shown in the server's list of connections. */
   readonly name?: string;

@@ -1,8 +1,10 @@
 import { connect, type NatsConnection } from 'nats';
+import { urlLogin } from './url-login.js';
 
 export type { NatsConnection } from 'nats';
 
 export interface ConnectOptions {
+  /** `nats://host:port`, with `user:password@` or `token@` before the host where the server asks for it. */
   readonly servers: string | string[];
   /** Shown in the server's connection list. */
   readonly name: string;
@@ -17,7 +19,7 @@ export interface ConnectOptions {
 /** Connects to NATS. @throws NatsError where no server answers. */
 export function connectNats(options: ConnectOptions): Promise<NatsConnection> {
   return connect({
-    servers: options.servers,
+    ...urlLogin(options.servers),
     name: options.name,
     reconnect: options.reconnect,
     maxReconnectAttempts: -1,

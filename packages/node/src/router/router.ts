@@ -18,7 +18,8 @@ import {
   shardOf,
   type TableMapping,
 } from '@spill/core';
-import { type NatsConnection, requesterOf } from '../nats/request.js';
+import type { NatsConnection } from '../nats/connect.js';
+import { requesterOf } from '../nats/request.js';
 import { startService } from '../nats/service.js';
 import { getTransaction, retrieveTransactions } from './account-reader.js';
 import { Answering } from './answering.js';
