@@ -339,6 +339,13 @@ describe('a server of its own', () => {
     expect(refused.stderr).toContain('--accept-unverified-sync');
   });
 
+  test('is named in errors without its login', async () => {
+    const nats = owner.natsUrl.replace('://', '://joe:secret@');
+    const refused = await runNode(['start', '--data-dir', temporaryFolder(), '--nats', nats]);
+    expect(refused.stderr).toContain(JSON.stringify(owner.natsUrl));
+    expect(refused.stderr).not.toContain('secret');
+  });
+
   test('is taken where its monitor shows it; another prefix is another cluster', async () => {
     const args = ['--nats', owner.natsUrl, '--nats-monitor', monitorUrl(), '--prefix', 'other'];
     const node = await start({ args });
@@ -423,13 +430,15 @@ describe('the database', () => {
 });
 
 describe('operators', () => {
-  test('performance, fold, and what is not there yet', async () => {
+  test('performance, fold, verify, and what is not there yet', async () => {
     const node = await startNode();
     nodes.push(node);
     await withClient(node, async (nc) => {
       await submit(nc, 't1');
       const fold = (await nc.request('spill.supervisor.fold', '{}', { timeout: 30_000 })).json();
       expect(fold).toEqual({ folded: expect.any(Number), set_aside: expect.any(Number) });
+      const verified = (await nc.request('spill.supervisor.verify', '{}', { timeout: 30_000 })).json();
+      expect(verified).toMatchObject({ checked: 1, lost: 0, duplicated: 0, mismatched: 0, damaged: 0, ok: true });
       await until('figures of each shard', async () => {
         const reply = (await nc.request('spill.supervisor.performance', '{}')).json<{
           shards: { shard: number; pid: number; memory_bytes: number | null; transactions_per_s: number | null }[];

@@ -8,6 +8,7 @@ import { type StoredTopology, TopologyRaceError, TopologyStore } from '../nats/t
 import type { NodeLog } from './node-log.js';
 import { type NodeMemory, rememberNode } from './node-memory.js';
 import { StartError } from './start-error.js';
+import { withoutLogin } from './without-login.js';
 
 export const SHARD_COUNT_DEFAULT = 3;
 export const LARGE_THRESHOLD_DEFAULT = 1_000_000n;
@@ -116,7 +117,7 @@ function checkFixed(settings: Settings, topology: Topology): void {
 }
 
 function lostTopology(settings: Settings): StartError {
-  const where = settings.nats ?? `the JetStream folder in ${settings.dataDir}`;
+  const where = (settings.nats && withoutLogin(settings.nats)) ?? `the JetStream folder in ${settings.dataDir}`;
   return new StartError(
     `the topology of this cluster is missing on ${where}, though the data folder ${settings.dataDir} knows it: ` +
       'JetStream has lost it, or this is another server. Restore it from a backup; a new cluster needs a new --data-dir',
