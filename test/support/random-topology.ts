@@ -1,4 +1,4 @@
-import { firstTopology, POOLS, SLOT_COUNT, type SlotRange, type Topology } from '@spill/core';
+import { firstTopology, POOLS, type Pool, SLOT_COUNT, type SlotRange, type Topology } from '@spill/core';
 import fc from 'fast-check';
 
 export const LARGE_THRESHOLDS = [1n, 2n, 80_000n, 1_000_000n, 2n ** 31n, 2n ** 32n, 2n ** 63n - 1n] as const;
@@ -34,6 +34,6 @@ export const movedTopology: fc.Arbitrary<Topology> = fc
         });
         return [pool, ranges];
       }),
-    ) as Topology['owners'];
+    ) as Record<Pool, SlotRange[]>;
     return { ...topology, owners };
   });
