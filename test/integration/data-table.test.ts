@@ -7,6 +7,7 @@ import {
   freshDataTable,
   hashOf,
   LOG,
+  logOf,
   openDataTable,
   type Row,
   sql,
@@ -16,7 +17,7 @@ import {
   timestampOf,
   transaction,
 } from '../support/data-table-fixture.js';
-import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
+import { type DatabaseProxy, startDatabaseProxy } from '../support/database-proxy.js';
 
 const NOTE = { who: 'ada', why: 'a test' };
 
@@ -177,7 +178,7 @@ describe.each(['PostgreSQL', 'PGlite'] as const)('data table on %s', (name) => {
       expect(folded(await table.fold(debit))).toMatchObject({ applied: 1, dropped: 0, conflicts: 1 });
       expect(await balances()).toEqual({ A: '6' });
       const conflict = {
-        logId: LOG,
+        logId: logOf(2),
         shard: 2,
         sequence: 1,
         index: 0,
@@ -918,12 +919,12 @@ describe.each(['PostgreSQL', 'PGlite'] as const)('data table on %s', (name) => {
   });
 
   describe('a connection that breaks', () => {
-    let proxy: TcpProxy;
+    let proxy: DatabaseProxy;
 
     async function throughProxy(statementMsMax?: number) {
       await withAccounts({ a: 0 });
       await table.close();
-      proxy = await startTcpProxy(
+      proxy = await startDatabaseProxy(
         database.postgres === null
           ? { path: `${database.connection.host}/.s.PGSQL.5432` }
           : { host: '127.0.0.1', port: database.postgres.port },
