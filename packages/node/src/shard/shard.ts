@@ -11,10 +11,7 @@
  */
 import {
   type DataTable,
-  DataTableUnavailableError,
-  type FirstSeen,
   judgeWatermark,
-  type LedgerRow,
   NO_HASH,
   Pending,
   RecordFormatError,
@@ -24,7 +21,6 @@ import {
   type ShardState,
   type ShardStatus,
   slotOf,
-  TransientDataTableError,
   type Watermark,
   type WatermarkVerdict,
 } from '@spill/core';
@@ -34,6 +30,7 @@ import { FoldSource } from '../fold/fold-source.js';
 import { SetAsideRetry } from '../fold/set-aside-retry.js';
 import { hashOf, type JetStreamLog, LogMissingError } from '../nats/log.js';
 import type { QuestionPorts } from './answer-questions.js';
+import { askLedger } from './ask-ledger.js';
 import { wallMicros } from './clock.js';
 import { CommitLatency } from './commit-latency.js';
 import { type AcknowledgedRecord, GroupCommit } from './group-commit.js';
@@ -131,7 +128,7 @@ export class Shard {
         ownedSlots: () => view.ownedSlots,
         pendingBytes: () => marks.bytes,
         onAcknowledged: (record) => this.onAcknowledged(record),
-        askLedger: (keys) => this.askLedger(keys),
+        askLedger: (keys) => askLedger(table, state, keys),
         onFatal: (reason, detail) => (reason === 'fenced' ? exits.superseded(detail) : exits.failed(new Error(detail))),
         onRefusing: (detail) => this.onRefusing(detail),
       },
@@ -327,15 +324,6 @@ export class Shard {
     });
   }
 
-  private async askLedger(keys: { account: string; id: string }[]): Promise<(FirstSeen | null | 'unreachable')[]> {
-    try {
-      return (await this.parts.table.ledger(keys)).map((row) => row && firstSeen(row));
-    } catch (error) {
-      if (!(error instanceof DataTableUnavailableError || error instanceof TransientDataTableError)) throw error;
-      return keys.map(() => 'unreachable');
-    }
-  }
-
   private onRefusing(detail: string | null): void {
     if (this.mode === 'damaged') return;
     this.mode = detail ? 'refusing' : 'serving';
@@ -381,10 +369,6 @@ export class Shard {
     const { oldest, rows } = this.parts.marks;
     return oldest && rows > 0 ? performance.now() - oldest.since : 0;
   }
-}
-
-function firstSeen(row: LedgerRow): FirstSeen {
-  return { shard: row.shard, sequence: row.sequence, timestamp: row.timestamp, amount: row.amount };
 }
 
 function readHeaderOrNull(bytes: Uint8Array): RecordHeader | null {
