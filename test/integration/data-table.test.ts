@@ -461,7 +461,7 @@ describe.each(['PostgreSQL', 'PGlite'] as const)('data table on %s', (name) => {
   describe('account texts', () => {
     const types = [
       ['int8', 'bigint', '7', ['07', '+7', ' 7', '7.0', 'x', '9223372036854775808']],
-      ['int4', 'integer', '-3', ['-03', '2147483648', '']],
+      ['int4', 'integer', '-3', ['-03', '2147483648', '-3 ']],
       [
         'uuid',
         'uuid',
@@ -491,6 +491,10 @@ describe.each(['PostgreSQL', 'PGlite'] as const)('data table on %s', (name) => {
       ]);
       expect((await table.direct(transaction(others[0], '2', 1n))).outcome).toBe('unavailable');
       expect((await table.direct(transaction(canonical, '2', 1n))).outcome).toBe('applied');
+      expect(await table.retrySetAside({ dueOnly: false, limit: 100 })).toEqual({
+        applied: 0,
+        remaining: others.length,
+      });
       expect(await balances()).toEqual({ [canonical]: '6' });
     });
   });
@@ -534,8 +538,16 @@ describe.each(['PostgreSQL', 'PGlite'] as const)('data table on %s', (name) => {
       expect(accounts.map((row) => row.row)).toEqual([null, null, 150n]);
       expect(accounts[0]!.rowProblem).toContain('no whole number of minor units: 100.5');
       expect(accounts[1]!.rowProblem).toContain('NaN');
-      folded(await table.fold(foldOf(startOf(1), [['a', '1', 1n]])));
-      expect(await balances()).toMatchObject({ a: '1.015' });
+      const outcome = folded(
+        await table.fold(
+          foldOf(startOf(1), [
+            ['a', '1', 1n],
+            ['n', '1', 1n],
+          ]),
+        ),
+      );
+      expect(outcome).toMatchObject({ applied: 1, setAside: 1 });
+      expect(await balances()).toMatchObject({ a: '1.015', n: 'NaN' });
       expect((await table.accountTotals({ limit: 1 })).accounts[0]).toMatchObject({ opening: null, drift: 0n });
     });
   });
