@@ -230,7 +230,8 @@ describe('a router refuses what it can not answer, with headers and a body', () 
 
   it('accounts that the table would write otherwise', async () => {
     const credit = await harness.shard(1);
-    await harness.router({ idType: 'int8' });
+    await harness.store.change((topology) => ({ ...topology, epoch: topology.epoch + 1, accountType: 'int8' }));
+    await harness.router();
     const { results } = (
       await harness.submit(['7', '07', '-7', 'x'].map((account, i) => ({ id: `${i}`, account, amount: 1 })))
     ).json();
@@ -240,7 +241,7 @@ describe('a router refuses what it can not answer, with headers and a body', () 
       'stored',
       'rejected',
     ]);
-    expect(results[1].error.message).toMatch(/^transactions\[1\]\.account is "07": .*int8/);
+    expect(results[1].error.message).toMatch(/^transactions\[1\]: account is "07": .*int8/);
     expect((await harness.submit({ id: 'a', account: '007', amount: 1 })).errorCode).toBe('422');
     expect([...credit.known.keys()]).toEqual(['7\n0', '-7\n2']);
   });
