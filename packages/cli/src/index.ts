@@ -9,6 +9,7 @@ export { parseTimestamp, showTimestamp } from './parse-timestamp.js';
 export { renderBalances } from './render/balances.js';
 export { renderImportReport } from './render/import-report.js';
 export { renderPerformance } from './render/performance.js';
+export { renderRepair } from './render/repair.js';
 export { renderSchema } from './render/schema.js';
 export { renderConflicts, renderSetAside } from './render/set-aside.js';
 export { renderLocation, renderShards } from './render/shards.js';
