@@ -1,10 +1,12 @@
+import { once } from 'node:events';
+
 /** Where a command writes. Results go to standard output, everything else to standard error. */
 export interface Output {
   readonly json: boolean;
   /** The result: as JSON on one line with `--json`, else what `text` makes of it. */
   result(value: unknown, text: () => string): void;
-  /** Standard output, as it is. */
-  write(text: string): void;
+  /** Standard output, as it is; resolves when more may be written. */
+  write(text: string): Promise<void>;
   /** A line for a person, on standard error; nothing with `--json`. */
   note(line: string): void;
 }
@@ -21,8 +23,8 @@ export function createOutput(json: boolean): Output {
       const shown = json ? toJson(value) : text();
       if (shown !== '') process.stdout.write(shown.endsWith('\n') ? shown : `${shown}\n`);
     },
-    write: (text) => {
-      process.stdout.write(text);
+    write: async (text) => {
+      if (!process.stdout.write(text)) await once(process.stdout, 'drain');
     },
     note: (line) => {
       if (!json) process.stderr.write(`${line}\n`);

@@ -28,10 +28,12 @@ export function onRun(command: Command, defaultTimeoutMs: number, handler: Comma
     const options = command.opts<Options>();
     const closing: (() => Promise<unknown>)[] = [];
     const where = readCliSettings(options, defaultTimeoutMs);
+    const output = createOutput(options.json === true);
+    for (const warning of where.warnings) output.note(warning);
     const context: CommandContext = {
       ...where,
       options,
-      output: createOutput(options.json === true),
+      output,
       async operator() {
         const client = await OperatorClient.connect({
           servers: where.nats,
