@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -11,7 +11,7 @@ import { connect, ErrorCode, type NatsConnection, type NatsError } from 'nats';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startPostgres, type TestPostgres } from '../support/postgres.js';
-import { runNode, SPILL_NODE, type StartNode, startNode, type TestNode } from '../support/spill-node.js';
+import { cleanEnv, runNode, SPILL_NODE, type StartNode, startNode, type TestNode } from '../support/spill-node.js';
 
 const nodes: TestNode[] = [];
 const folders: string[] = [];
@@ -242,6 +242,26 @@ describe('a node on its own', () => {
       const { shards } = await topologyOf(nc);
       expect(shards.map(({ state }) => state)).toEqual(['open', 'open', 'open']);
     });
+  });
+
+  test('goes on when whoever read its output is gone', async () => {
+    const dataDir = temporaryFolder();
+    const args = ['start', '--data-dir', dataDir, '--nats-port', '0', '--database-url', NO_DATABASE];
+    const child = spawn(process.execPath, [SPILL_NODE, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: cleanEnv(),
+    });
+    await once(child.stdout, 'data');
+    child.stdout.destroy();
+    child.stderr.destroy();
+    const pid = (JSON.parse(readFileSync(join(dataDir, 'nats-server.pid.json'), 'utf8')) as { pid: number }).pid;
+    // Has it write: a killed server is logged.
+    process.kill(pid, 'SIGKILL');
+    await until('the server is started again', () =>
+      readFileSync(join(dataDir, 'spill-node.log'), 'utf8').includes('nats-server runs again'),
+    );
+    child.kill('SIGHUP');
+    expect(await once(child, 'exit')).toEqual([0, null]);
   });
 
   test('SIGTERM under load: what was taken is committed and answered, nothing answered is lost', async () => {
