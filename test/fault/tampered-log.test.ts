@@ -6,7 +6,7 @@ import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readRecord, writeRecord } from '@spill/core';
-import { PostgresDataTable, type RepairReport, repairOverNats, type VerifyReport } from '@spill/node';
+import { PostgresDataTable, type RepairReport, repairOverNats, runDoctor, type VerifyReport } from '@spill/node';
 import { connect, headers, type NatsConnection } from 'nats';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { provideNatsServer } from '../../packages/node/dist/nats/provide-nats-server.js';
@@ -133,6 +133,19 @@ class Cluster {
     return this.ask<VerifyReport>('spill.supervisor.verify', {});
   }
 
+  doctor(): ReturnType<typeof runDoctor> {
+    return runDoctor({
+      servers: this.node.natsUrl,
+      prefix: 'spill',
+      monitorUrl: null,
+      dataDir: this.node.dataDir,
+      database: { kind: 'postgres', table: this.table },
+      idsMax: 20_000_000,
+      pendingBytesMax: 2 ** 30,
+      maxClockSkewMs: 60_000,
+    });
+  }
+
   repair(shard: number, acceptLoss: boolean): Promise<RepairReport> {
     return repairOverNats({
       servers: this.node.natsUrl,
@@ -183,6 +196,10 @@ class Cluster {
       expect(answer.status).toBe('rejected');
       return answer.error?.code === 'unavailable' && missing.test(answer.error.message);
     });
+    const said = (await this.doctor()).filter(({ severity }) => severity === 'error');
+    const ofShard = said.filter(({ check }) => check === `shard ${shard}`).map(({ message }) => message);
+    expect(ofShard.join('\n')).toMatch(missing);
+    expect(ofShard.join('\n')).toContain(`spill repair ${shard}`);
     const report = await this.verify();
     expect(report.ok).toBe(false);
     expect(report.examples.damaged.map(({ message }) => message).join('\n')).toMatch(missing);
@@ -234,6 +251,8 @@ class Cluster {
     const actions = await this.table.listOperatorActions(10);
     expect(actions.filter(({ action }) => action === 'reset_watermark')).toHaveLength(pools.length);
     expect(actions[0]).toMatchObject({ who: 'the test', why: expect.stringContaining('it broke the log itself') });
+
+    expect((await this.doctor()).filter(({ severity }) => severity === 'error')).toEqual([]);
 
     const connection = { connectionString: this.databaseUrl };
     const ledger = await query(connection, 'SELECT id, amount::text FROM spill.ledger');
