@@ -4,6 +4,7 @@ import {
   isClean,
   parseTimestamp,
   renderBalances,
+  renderFindings,
   renderImportReport,
   renderRepair,
   renderSchema,
@@ -124,6 +125,23 @@ test('what others wrote can not command the terminal', () => {
   const text = renderImportReport('rows.csv', { ...report, rejects }, 1);
   expect(text).not.toMatch(/[\u0000-\u0009\u000b-\u001f]/);
   expect(text.split('\n').at(-1)).toBe('   2  \\u{1b}]0;x\\u{7}  expired  too\\u{a}old');
+});
+
+test('what the doctor found stands a line each, with the verdict last', () => {
+  const findings = [
+    { check: 'nats', severity: 'ok', message: 'nats-server 2.14.9' },
+    { check: 'database', severity: 'warn', message: 'for trying out' },
+    { check: 'shard 3', severity: 'error', message: 'record\u001b 17 is missing' },
+  ] as const;
+  expect(renderFindings(findings).split('\n')).toEqual([
+    '       looked at  found',
+    'ok     nats       nats-server 2.14.9',
+    'warn   database   for trying out',
+    'error  shard 3    record\\u{1b} 17 is missing',
+    '',
+    '1 error, 1 warning',
+  ]);
+  expect(renderFindings(findings.slice(0, 1))).toMatch(/all is well$/);
 });
 
 describe('a repair', () => {

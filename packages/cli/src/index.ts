@@ -7,6 +7,7 @@ export { type CsvRow, readCsv } from './import/read-csv.js';
 export { scanCsv } from './import/scan-csv.js';
 export { parseTimestamp, showTimestamp } from './parse-timestamp.js';
 export { renderBalances } from './render/balances.js';
+export { renderFindings } from './render/findings.js';
 export { renderImportReport } from './render/import-report.js';
 export { renderPerformance } from './render/performance.js';
 export { renderRepair } from './render/repair.js';

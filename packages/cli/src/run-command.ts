@@ -1,5 +1,5 @@
-import { type DataTable, SpillError } from '@spill/core';
-import { noServerError, OperatorClient } from '@spill/node';
+import { SpillError } from '@spill/core';
+import { noServerError, OperatorClient, type PostgresDataTable } from '@spill/node';
 import { connect, type SpillClient } from '@spill/node/client';
 import type { Command } from 'commander';
 import { type CliSettings, type Options, readCliSettings } from './cli-settings.js';
@@ -15,7 +15,7 @@ export interface CommandContext extends CliSettings {
   /** @throws SpillError `unavailable` where no server answers. */
   client(): Promise<SpillClient>;
   /** Opened at its first use: a database that is away is told there. */
-  dataTable(options?: OpenDataTable): DataTable;
+  dataTable(options?: OpenDataTable): PostgresDataTable;
 }
 
 /** Its arguments as commander gives them; a rest argument is an array. Returns the exit code; nothing: 0. */
