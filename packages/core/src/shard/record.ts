@@ -194,7 +194,11 @@ function checkFields(type: ShardEvent['type'], fields: Record<string, unknown>):
   if (right[type]?.() === false) throw new RecordFormatError(`an event ${type} lacks a field`);
 
   function isSmallState(of: Record<string, unknown>): boolean {
-    return holds(of, 'horizon', 'forgottenBelow', 'foldedUpTo', 'epoch') && Array.isArray(of?.seals);
+    return (
+      holds(of, 'horizon', 'forgottenBelow', 'foldedUpTo', 'epoch') &&
+      Array.isArray(of?.seals) &&
+      (of?.forgottenAlso === undefined || Array.isArray(of?.forgottenAlso))
+    );
   }
 }
 
