@@ -1,6 +1,8 @@
 import { join } from 'node:path';
-import { connect, type JetStreamManager, type NatsConnection } from 'nats';
+import { connect, type JetStreamManager, type NatsConnection, NatsError } from 'nats';
 import { startPlainNatsServer } from './plain-nats-server.js';
+
+const NO_MESSAGE_FOUND = 10_037;
 
 /** A nats-server of the test's own on the JetStream folder of a node that is stopped. */
 export async function onJetStreamFolder<T>(
@@ -30,13 +32,17 @@ export async function managerOf(nc: NatsConnection): Promise<JetStreamManager> {
   return nc.jetstreamManager({ checkAPI: false, timeout: 10_000 });
 }
 
-/** Every record of a shard's log, as the stream holds it; the first at its first sequence. */
+/** Every record of a shard's log, as the stream holds it. */
 export async function recordsOf(nc: NatsConnection, shard: number): Promise<{ sequence: number; bytes: Uint8Array }[]> {
   const jsm = await managerOf(nc);
   const { state } = await jsm.streams.info(`SPILL_${shard}`);
   const records: { sequence: number; bytes: Uint8Array }[] = [];
   for (let sequence = state.first_seq; sequence <= state.last_seq; sequence++) {
-    records.push({ sequence, bytes: (await jsm.streams.getMessage(`SPILL_${shard}`, { seq: sequence })).data });
+    try {
+      records.push({ sequence, bytes: (await jsm.streams.getMessage(`SPILL_${shard}`, { seq: sequence })).data });
+    } catch (error) {
+      if (!(error instanceof NatsError && error.api_error?.err_code === NO_MESSAGE_FOUND)) throw error;
+    }
   }
   return records;
 }
