@@ -121,6 +121,11 @@ describe('a purge', () => {
     expect(mayPurgeBelow(2, at(2))).toBe(true);
     expect(mayPurgeBelow(3, at(2))).toBe(false);
     expect(mayPurgeBelow(3, { ...at(10), replayFrom: 2 })).toBe(false);
+    // Neither a stream that says it is empty nor a watermark above the log's end changes that.
+    expect(mayPurgeBelow(1, { ...at(10), firstSequence: 0 })).toBe(false);
+    for (const sequence of [11, 12, 20]) {
+      expect(mayPurgeBelow(sequence, { ...at(20), replayFrom: 20 })).toBe(false);
+    }
     // The model of the server does what makes this matter.
     for (const sequence of [0, 1, 11]) {
       const stream = new JetStreamModel<null>();
