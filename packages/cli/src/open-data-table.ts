@@ -1,6 +1,9 @@
 import { findEmbeddedDatabase, PostgresDataTable, type Settings } from '@spill/node';
 import { usageError } from './cli-error.js';
 
+/** A person would rather wait than try again. */
+const CONNECT_MS_MAX = 10_000;
+
 export interface OpenDataTable {
   /** Who the GRANTs of `schema apply` are for, where nodes connect as another role. */
   readonly grantTo?: string;
@@ -17,6 +20,7 @@ export function openDataTable(settings: Settings, options: OpenDataTable = {}): 
       connection: { connectionString: settings.databaseUrl },
       mapping,
       connectionsMax: 1,
+      connectMsMax: CONNECT_MS_MAX,
       ...options,
     });
   }
@@ -27,5 +31,5 @@ export function openDataTable(settings: Settings, options: OpenDataTable = {}): 
         "name the node's folder with --data-dir, or a PostgreSQL with --database-url",
     );
   }
-  return new PostgresDataTable({ connection, mapping, embedded: true, ...options });
+  return new PostgresDataTable({ connection, mapping, embedded: true, connectMsMax: CONNECT_MS_MAX, ...options });
 }
