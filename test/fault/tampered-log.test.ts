@@ -221,6 +221,10 @@ class Cluster {
 
   /** All is well again: new transactions are taken and folded, the loss is on record, nothing counts twice. */
   async isWell(pools: readonly PoolName[], mayBeGone: ReadonlySet<string> = new Set()): Promise<void> {
+    // What is kept is folded again by itself; until then no balance is answered, and then the right one.
+    const balances = await Promise.all(ALL.map((pool) => this.untilBalance(POOLS[pool].account)));
+    await this.fold();
+    expect(await Promise.all(ALL.map((pool) => this.untilBalance(POOLS[pool].account)))).toEqual(balances);
     await until('every shard takes transactions', async () => {
       const asked = await Promise.all(
         ALL.map((pool) =>
@@ -274,6 +278,15 @@ class Cluster {
       const { balance } = await this.ask<{ balance: string }>('spill.balance.get', { account });
       expect(balance).toBe(rows.find(({ id }) => id === account)?.balance);
     }
+  }
+
+  private async untilBalance(account: string): Promise<string> {
+    let balance = '';
+    await until(`the balance of ${account} is answered`, async () => {
+      balance = (await this.ask<{ balance?: string }>('spill.balance.get', { account }, 2_000)).balance ?? '';
+      return balance !== '';
+    });
+    return balance;
   }
 
   async dispose(): Promise<void> {

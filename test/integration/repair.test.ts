@@ -14,6 +14,7 @@ import {
   NO_HASH,
   NO_SMALL_STATE,
   type OperatorNote,
+  Pending,
   readRecord,
   recordHash,
   shardOf,
@@ -22,10 +23,12 @@ import {
   writeRecord,
 } from '@spill/core';
 import { type RepairShard, repairShard, TopologyStore } from '@spill/node';
+import { Packr } from 'msgpackr';
 import { connect, type NatsConnection } from 'nats';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createLog, JetStreamLog } from '../../packages/node/dist/nats/log.js';
 import { provideNatsServer } from '../../packages/node/dist/nats/provide-nats-server.js';
+import { answerQuestion } from '../../packages/node/dist/shard/answer-questions.js';
 import { openShard } from '../../packages/node/dist/shard/open-shard.js';
 import { batchOf } from '../support/batch-rows.js';
 import { type PlainNatsServer, startPlainNatsServer } from '../support/plain-nats-server.js';
@@ -389,6 +392,45 @@ describe('repair', () => {
       expect((await open()).outcome).toBe('serving');
     },
   );
+
+  test('no balance is answered until what was folded before is folded again', async () => {
+    await repair();
+    const opened = await open();
+    if (opened.outcome !== 'serving') throw new Error(JSON.stringify(opened));
+    const { state, rebasedAt } = opened;
+    const pending = new Pending(state.known);
+    pending.acknowledge(0, 0, state.sequence);
+    pending.rebase(0);
+    const codec = new Packr({ useRecords: false });
+    const ask = async (watermark: number): Promise<{ answer: string; sums?: string[] }> => {
+      const question = {
+        ask: 'pending',
+        role: 'draining',
+        epoch: 1,
+        logId: state.logId,
+        accounts: ['x'],
+        without: [[]],
+      };
+      const bytes = await answerQuestion(codec.pack({ ...question, watermark }), {
+        state,
+        pending,
+        rebasedAt,
+        acknowledged: () => state.sequence,
+        atEpoch: async (epoch) => epoch,
+        ownedSlots: () => new Uint8Array(1024).fill(1),
+        whenAcknowledged: (callback) => callback(),
+        fold: async () => ({ folded: 0, setAside: 0 }),
+        status: () => {
+          throw new Error('not asked');
+        },
+      });
+      return codec.unpack(bytes);
+    };
+    // All twelve are beyond this watermark, and six of them in their row already.
+    expect(await ask(0)).toMatchObject({ answer: 'unavailable' });
+    expect(await ask(rebasedAt - 1)).toMatchObject({ answer: 'unavailable' });
+    expect(await ask(rebasedAt)).toMatchObject({ answer: 'pending', sums: ['0'] });
+  });
 
   test('a log damaged again is repaired again', async () => {
     await tamper((records) => records.map((bytes, i) => (i === 5 ? garbage : bytes)));

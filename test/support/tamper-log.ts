@@ -56,8 +56,12 @@ export async function replaceLog(
   const jsm = await managerOf(nc);
   const name = `SPILL_${shard}`;
   const { config } = await jsm.streams.info(name);
-  await jsm.streams.delete(name);
-  await jsm.streams.add({ ...config, deny_delete: false });
+  for (;;) {
+    await jsm.streams.delete(name);
+    const { state } = await jsm.streams.add({ ...config, deny_delete: false });
+    // Made again at once, a stream has been seen to find the files of the one before.
+    if (state.last_seq === 0) break;
+  }
   for (const [i, bytes] of records.entries()) {
     await nc.jetstream().publish(config.subjects[0] as string, bytes ?? new Uint8Array([0]));
     if (bytes === null) await jsm.streams.deleteMessage(name, i + 1);
