@@ -6,6 +6,7 @@ import {
   databaseWithAccounts,
   inRounds,
   isRunning,
+  LONG_ROUNDS,
   PREFIXES,
   ROUNDS,
   until,
@@ -88,6 +89,7 @@ describe('kill -9 under load: nothing acknowledged is lost, nothing counts twice
     await inRounds({
       what: 'killing the router',
       ...target,
+      rounds: LONG_ROUNDS,
       harm: async ({ load }) => {
         await killChild(target.node, 'router');
         await load.flows();
@@ -100,6 +102,7 @@ describe('kill -9 under load: nothing acknowledged is lost, nothing counts twice
     await inRounds({
       what: 'killing nats-server',
       ...target,
+      rounds: LONG_ROUNDS,
       harm: async ({ load }) => {
         await killNatsServer(target.node);
         await load.flows();
@@ -112,6 +115,7 @@ describe('kill -9 under load: nothing acknowledged is lost, nothing counts twice
     await inRounds({
       what: 'killing the node',
       ...target,
+      rounds: LONG_ROUNDS,
       harm: async ({ load }) => {
         await killNode(target.node);
         await load.flows();
@@ -124,6 +128,7 @@ describe('kill -9 under load: nothing acknowledged is lost, nothing counts twice
     await inRounds({
       what: 'killing PostgreSQL',
       ...target,
+      rounds: LONG_ROUNDS,
       harm: async ({ load }) => {
         await postgres.kill9();
         await load.flows();

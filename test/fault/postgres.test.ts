@@ -306,6 +306,30 @@ describe('what happens in PostgreSQL', () => {
     await load.finish();
     await rightIn(node, load);
   });
+
+  test('that answers nothing any more does not keep a node from stopping cleanly', { timeout: TEST_MS }, async () => {
+    await newDatabase();
+    const { node, proxy } = await startProxied();
+    const load = await startLoad({
+      natsUrl: node.natsUrl,
+      seed: newSeed('a silent database'),
+      singles: 200,
+      probes: 0,
+    });
+    await load.flows();
+    proxy.blackHole();
+    await load.flows(1_000);
+    await load.finish();
+    const reader = await LoadClient.open(node.natsUrl);
+    const read = reader.balance('hot-0');
+    expect(await node.stop()).toBe(0);
+    expect(await read).toBe(null);
+    await reader.close();
+    proxy.pass();
+    proxy.cut();
+    await node.restart();
+    await rightIn(node, load);
+  });
 });
 
 function nameOf(url: string): string {

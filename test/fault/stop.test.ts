@@ -5,9 +5,9 @@ import {
   databaseWithAccounts,
   inRounds,
   isRunning,
+  LONG_ROUNDS,
   PREFIXES,
   ROUNDS,
-  SOAK,
   until,
 } from '../support/fault.js';
 import { type OwnShard, startOwnShard } from '../support/own-shard.js';
@@ -53,6 +53,7 @@ describe('what was stopped under load answers nothing wrong when it goes on', ()
     await inRounds({
       what: 'stopping a shard',
       ...target,
+      rounds: LONG_ROUNDS,
       harm: async ({ load, random }) => {
         const name = `shard-${random.int(1, 3)}`;
         const pid = await childPid(target.node, name);
@@ -84,7 +85,7 @@ describe('what was stopped under load answers nothing wrong when it goes on', ()
     await inRounds({
       what: 'stopping nats-server',
       ...target,
-      rounds: SOAK ? ROUNDS : 1,
+      rounds: LONG_ROUNDS,
       harm: async ({ load, random }) => {
         const pid = target.node.natsServerPid();
         process.kill(pid, 'SIGSTOP');

@@ -13,6 +13,8 @@ import type { TestNode } from './spill-node.js';
 export const SOAK = process.env.SOAK === '1';
 /** Of each fault: a few in `npm test`, twenty in `npm run soak`. */
 export const ROUNDS = SOAK ? 20 : 2;
+/** Of those that take long: what differs from round to round is the seed, and that each run has of its own. */
+export const LONG_ROUNDS = SOAK ? 20 : 1;
 
 export async function until(what: string, holds: () => boolean | Promise<boolean>, waitMs = 30_000): Promise<void> {
   const end = performance.now() + waitMs;

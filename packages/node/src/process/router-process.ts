@@ -3,6 +3,7 @@ import { openDataTable } from '../data-table/open-data-table.js';
 import { connectNats } from '../nats/connect.js';
 import { TopologyStore } from '../nats/topology-store.js';
 import { startRouter } from '../router/router.js';
+import { atMost } from './at-most.js';
 import { openChildChannel } from './child-channel.js';
 
 /** The router's process: started by the node, which tells it all it needs. */
@@ -35,10 +36,14 @@ const router = await startRouter({
 channel.send({ type: 'serving' });
 const heartbeat = setInterval(() => channel.send({ type: 'heartbeat', status: null }), start.tuning.heartbeatMs);
 
+/** Reads of a database that does not answer are not waited for, nor its connections. */
+const ANSWERED_MS = 10_000;
+const CLOSE_MS = 1_000;
+
 channel.onDrain(async () => {
-  await router.stop();
+  await atMost(ANSWERED_MS, router.stop());
   clearInterval(heartbeat);
-  await dataTable.close();
+  await atMost(CLOSE_MS, dataTable.close());
   await nc.close();
   await channel.finish('drained');
 });

@@ -172,9 +172,10 @@ export class GroupCommit {
     });
   }
 
-  /** Answers nobody any more. */
+  /** Answers nobody any more, and keeps nobody who waits for the end. */
   stop(): void {
     this.stopped = true;
+    this.settle();
   }
 
   private overloadedBy(bytes: number): string | null {
@@ -355,7 +356,8 @@ export class GroupCommit {
 
   private settle(): void {
     // A record that the log refuses has nobody who waits for it.
-    if ((this.inFlight && !this.refusing) || this.queue.length > 0 || this.asking > 0) return;
+    const busy = (this.inFlight && !this.refusing) || this.queue.length > 0 || this.asking > 0;
+    if (busy && !this.stopped) return;
     for (const resolve of this.idle.splice(0)) resolve();
   }
 

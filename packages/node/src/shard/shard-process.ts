@@ -15,6 +15,7 @@ import { JetStreamLog } from '../nats/log.js';
 import { isNatsAway } from '../nats/nats-away.js';
 import { serveSubject } from '../nats/serve-subject.js';
 import { TopologyStore } from '../nats/topology-store.js';
+import { atMost } from '../process/at-most.js';
 import { type ChildChannel, openChildChannel } from '../process/child-channel.js';
 import type { StartShard } from '../process/messages.js';
 import { answerQuestion, packAnswer } from './answer-questions.js';
@@ -25,6 +26,8 @@ import { TopologyView } from './topology-view.js';
 import { readWitnessFiles, WitnessFile } from './witness-file.js';
 
 const HEARTBEAT_MS = 1_000;
+/** A connection to a database that does not answer can't be closed, only left. */
+const CLOSE_MS = 1_000;
 
 const channel = await openChildChannel('shard');
 run(channel).catch((error: Error) => {
@@ -170,7 +173,7 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
       await asks.drain();
       heartbeat();
       clearInterval(heartbeats);
-      await table.close();
+      await atMost(CLOSE_MS, table.close());
       await nc.drain();
       await channel.finish('drained');
     })().catch((error: Error) => fail(channel, error));

@@ -29,6 +29,7 @@ import { FoldLoop } from '../fold/fold-loop.js';
 import { FoldSource } from '../fold/fold-source.js';
 import { SetAsideRetry } from '../fold/set-aside-retry.js';
 import { hashOf, type JetStreamLog, LogMissingError } from '../nats/log.js';
+import { atMost } from '../process/at-most.js';
 import type { QuestionPorts } from './answer-questions.js';
 import { askLedger } from './ask-ledger.js';
 import { wallMicros } from './clock.js';
@@ -72,6 +73,7 @@ const WAITING_BYTES_MAX = 32 * 1024 * 1024;
 const AUDIT_MS = 5_000;
 const IDLE_RECORD_MICROS = 10_000_000;
 const SWEEP_ENTRIES = 4_096;
+const FOLD_END_MS = 5_000;
 
 export class Shard {
   readonly commit: GroupCommit;
@@ -190,13 +192,16 @@ export class Shard {
     return this.mode === 'damaged';
   }
 
-  /** Commits and answers what has arrived, ends the fold in flight. The caller has stopped the intake. */
+  /**
+   * Commits and answers what has arrived, ends the fold in flight. The caller has stopped the intake. A database that
+   * does not answer is not waited for: the next start finds out what it has committed.
+   */
   async drain(): Promise<void> {
     await this.commit.drained();
     this.mode = this.mode === 'damaged' ? 'damaged' : 'draining';
     this.commit.stop();
     for (const timer of this.timers) clearInterval(timer);
-    await Promise.all([this.folds.stop(), this.setAsideRetry.stop()]);
+    await atMost(FOLD_END_MS, Promise.all([this.folds.stop(), this.setAsideRetry.stop()]));
     await new Promise<void>((resolve, reject) => {
       this.parts.witness.sync(reject);
       resolve();
