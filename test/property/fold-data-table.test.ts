@@ -116,7 +116,7 @@ describe('folding at random', () => {
     await postgres?.stop();
   });
 
-  it('every transaction takes effect once, and everything is accounted for', async () => {
+  it('every transaction takes effect once, and everything is accounted for', { timeout: 240_000 }, async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(command, { minLength: 5, maxLength: 40 }), async (commands) => {
         await runWorld(commands);

@@ -8,8 +8,11 @@ export interface DatabaseProxy {
    * the server answers, in place of the answer; `request` cuts without letting it through. Once.
    */
   cutAt(text: string, what: 'request' | 'answer'): void;
-  /** Swallows everything, both ways, on existing and new connections, without closing one; until `pass`. */
+  /** Swallows everything, both ways, without closing a connection; until `pass`. */
   blackHole(): void;
+  /** The same from the next message to the server that contains `text` on. */
+  blackHoleAt(text: string): void;
+  /** Ends a black hole. What was swallowed is lost, so the connections of that time are cut. */
   pass(): void;
   /** Cuts all connections now. */
   cut(): void;
@@ -19,7 +22,7 @@ export interface DatabaseProxy {
 /** Stands between a client and a server, and loses what a network may lose. */
 export async function startDatabaseProxy(target: NetConnectOpts): Promise<DatabaseProxy> {
   const pairs = new Set<readonly [Socket, Socket]>();
-  let trap: { text: string; what: 'request' | 'answer' } | null = null;
+  let trap: { text: string; what: 'request' | 'answer' | 'black hole' } | null = null;
   let swallow = false;
 
   const server = createServer((client) => {
@@ -38,6 +41,10 @@ export async function startDatabaseProxy(target: NetConnectOpts): Promise<Databa
         const { what } = trap;
         trap = null;
         if (what === 'request') return destroy();
+        if (what === 'black hole') {
+          swallow = true;
+          return;
+        }
         cutAtAnswer = true;
       }
       upstream.write(data);
@@ -70,8 +77,13 @@ export async function startDatabaseProxy(target: NetConnectOpts): Promise<Databa
     blackHole() {
       swallow = true;
     },
+    blackHoleAt(text) {
+      trap = { text, what: 'black hole' };
+    },
     pass() {
       swallow = false;
+      // What lost bytes can't go on: TCP would not let it either.
+      cut();
     },
     cut,
     async stop() {

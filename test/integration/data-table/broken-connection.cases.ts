@@ -67,5 +67,15 @@ export function brokenConnectionCases(b: Workbench): void {
       expect((await b.table.direct(transaction('a', '1', 5n))).outcome).toBe('duplicate');
       expect(await b.balances()).toEqual({ a: '5' });
     });
+
+    it('goes silent in the middle of a fold: given up in bounded time; the same fold again folds it, once', async () => {
+      await throughProxy(500);
+      const request = foldOf(startOf(1), [['a', '1', 5n]]);
+      proxy.blackHoleAt('UPDATE "accounts"');
+      await expect(b.table.fold(request)).rejects.toThrow(DataTableUnavailableError);
+      proxy.pass();
+      await expect.poll(async () => (await b.table.fold(request)).outcome).toBe('folded');
+      expect(await b.balances()).toEqual({ a: '5' });
+    });
   });
 }

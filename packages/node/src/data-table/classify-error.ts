@@ -31,9 +31,10 @@ export function classifyError(error: unknown): ErrorKind {
   const code = sqlState(error);
   if (code === undefined) return isOurOwn(error) ? 'statement' : 'unavailable';
   if (TRANSIENT.has(code)) return 'transient';
-  // 08: connection. 53: out of disk, memory, connections. 57P: shut down, crashed, starting. Not 57014 (cancelled),
+  // 08: connection. 53: out of disk, memory, connections. 57P: shut down, crashed, starting. 25P03, 25P04: it ended a session
+  // that was silent, or a transaction that was open, for too long. Not 57014 (cancelled),
   // nor 58 and XX: those may come from one account's trigger or one broken page.
-  if (code === READ_ONLY || /^(08|53|57P|28|3D)/.test(code)) return 'unavailable';
+  if (code === READ_ONLY || /^(08|53|57P|28|3D|25P03|25P04)/.test(code)) return 'unavailable';
   if (code.startsWith('42') || code === '3F000') return 'schema';
   return 'statement';
 }

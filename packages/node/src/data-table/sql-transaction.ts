@@ -55,7 +55,7 @@ export async function inTransaction<T>(
     throw portError(error);
   } finally {
     client.removeListener('error', onError);
-    client.release(broken);
+    giveBack(client, broken);
   }
 }
 
@@ -83,8 +83,22 @@ export async function runStatement(
     throw portError(error);
   } finally {
     client.removeListener('error', onError);
-    client.release(broken);
+    giveBack(client, broken);
   }
+}
+
+/**
+ * A connection that is unfit is cut here and now: a polite end would go the way on which nothing is answered, and the
+ * server would keep the transaction and its locks until it gives up by itself.
+ */
+function giveBack(client: pg.PoolClient, broken: Error | undefined): void {
+  if (broken !== undefined) socketOf(client)?.destroy();
+  client.release(broken);
+}
+
+/** `pg` has no public way to cut a connection. */
+function socketOf(client: pg.PoolClient): { destroy(): void } | undefined {
+  return (client as unknown as { connection?: { stream?: { destroy(): void } } }).connection?.stream;
 }
 
 async function connect(pool: pg.Pool): Promise<pg.PoolClient> {

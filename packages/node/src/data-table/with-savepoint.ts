@@ -1,8 +1,8 @@
 import type pg from 'pg';
+import { classifyError } from './classify-error.js';
 
 /**
  * Runs `work` under a savepoint: where it fails, the transaction is as it was before, and the error is thrown on.
- * After a lost connection the ROLLBACK TO fails as well; the first error is the one that counts.
  */
 export async function withSavepoint<T>(client: pg.PoolClient, name: string, work: () => Promise<T>): Promise<T> {
   await client.query(`SAVEPOINT ${name}`);
@@ -10,6 +10,8 @@ export async function withSavepoint<T>(client: pg.PoolClient, name: string, work
   try {
     value = await work();
   } catch (error) {
+    // Nobody is there to roll anything back; asking would only wait for the time-out once more.
+    if (classifyError(error) === 'unavailable') throw error;
     try {
       await client.query(`ROLLBACK TO SAVEPOINT ${name}; RELEASE SAVEPOINT ${name}`);
     } catch (failed) {
