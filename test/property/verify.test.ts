@@ -39,6 +39,42 @@ describe('verify over logs and a database that are right', () => {
     );
   });
 
+  it('finds nothing where the log is purged while it is read', async () => {
+    await fc.assert(
+      fc.asyncProperty(seeds, async (seed) => {
+        const random = new Random(seed);
+        const world = new VerifyWorld(random);
+        const ports = world.ports();
+        const openLog: typeof ports.openLog = async (id) => {
+          const shard = shardOf(world, id);
+          const log = await ports.openLog(id);
+          const purge = (): void => {
+            const below = Math.min(shard.watermark, lastOf(shard).sequence);
+            if (below > shard.firstSequence) shard.firstSequence = random.int(shard.firstSequence, below);
+            shard.records = shard.records.filter(({ sequence }) => sequence >= shard.firstSequence);
+          };
+          return {
+            info: () => log.info(),
+            last: () => log.last(),
+            read: async function* (from, to) {
+              if (random.int(0, 1) === 0) purge();
+              for (let next = from; next <= to; ) {
+                const record = shard.records.find(({ sequence }) => sequence >= next);
+                if (!record) return;
+                yield { ...record, time: 0 };
+                next = record.sequence + 1;
+                if (random.int(0, 3) === 0) purge();
+              }
+            },
+          };
+        };
+        const report = await verifyCluster({ ...ports, openLog });
+        expect(found(report), JSON.stringify(report.examples)).toEqual([]);
+      }),
+      runs(200),
+    );
+  });
+
   it('finds nothing for some accounts alone either', async () => {
     await fc.assert(
       fc.asyncProperty(seeds, async (seed) => {

@@ -97,6 +97,8 @@ export class ShardVerification {
       if (entry.state !== 'retired') this.damaged(error.message);
       return { report: this.report(0, 0), accepted: [], known: this.known };
     }
+    // Folded on and purged between the two looks: what is kept belongs to a later watermark.
+    if (end.from > this.watermark + 1) await this.readTotals();
     this.end = end.to;
     if (witness && witness.logId === entry.logId && witness.sequence > end.to) {
       this.damaged(`the log ends with record ${end.to}, but ${witness.from} remembers record ${witness.sequence}`);
