@@ -46,7 +46,7 @@ and in another terminal:
   npx spill balance bank-YZ
   npx spill transactions bank-central
   npx spill submit bank-YZ -1250 --id my-first
-  npx spill doctor
+  npx spill doctor --data-dir ${FOLDER_NAME}
 
 README.md goes on from here.`);
 }

@@ -132,8 +132,10 @@ async def timestamps(c):
     same([t["timestamp"] for t in page["transactions"]], sorted([odd, now, stamped["timestamp"]]))
     old = await c.submit({"id": "old", "account": account, "amount": 1, "timestamp": now - 3600 * 1_000_000})
     same((old["status"], old["error"]["code"], old["error"]["retryable"]), ("rejected", "expired", False))
-    ahead = await c.submit({"id": "ahead", "account": account, "amount": 1, "timestamp": now + 3600 * 1_000_000})
-    same(ahead["error"]["code"], "invalid_transaction")
+    later = {"id": "ahead", "account": account, "amount": 1, "timestamp": now + 3600 * 1_000_000}
+    ahead, _ = await c.error("spill.transactions.submit", c.encode(later))
+    same(ahead["code"], "invalid_transaction")
+    same((await c.submit([later]))["results"][0]["error"]["code"], "invalid_transaction")
 
 
 async def results(c):
