@@ -4,6 +4,7 @@ import { int8Array } from './binary-array.js';
 import { classifyError, describeError, setAsideReason, sqlState } from './classify-error.js';
 import type { DataTableContext } from './data-table-context.js';
 import { REFUSALS_MAX, type Refusal } from './lock-accounts.js';
+import { NotEveryRowError } from './not-every-row-error.js';
 import { withSavepoint } from './with-savepoint.js';
 
 /** What is added to one row, in minor units. */
@@ -74,14 +75,5 @@ async function tryPart(
     const kind = classifyError(error);
     if (sqlState(error) === undefined || (kind !== 'statement' && kind !== 'schema')) throw error;
     return { reason: setAsideReason(error), detail: describeError(error) };
-  }
-}
-
-/** The statement succeeded without changing every row: money would be counted as applied and be nowhere. */
-class NotEveryRowError extends Error {
-  constructor(expected: number, changed: number) {
-    super(
-      `the update changed ${changed} of ${expected} rows: the balance is NULL, NaN or infinite, or a trigger or a policy kept the row as it was`,
-    );
   }
 }

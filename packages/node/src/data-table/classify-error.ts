@@ -7,6 +7,7 @@ import {
 } from '@spill/core';
 import pg from 'pg';
 import { BlockedError } from './blocked-error.js';
+import { NotEveryRowError } from './not-every-row-error.js';
 
 /** What an error of `pg` means for the SQL transaction that met it. */
 export type ErrorKind =
@@ -90,6 +91,7 @@ const OUR_OWN = [
   DataTableSchemaError,
   OperatorActionError,
   BlockedError,
+  NotEveryRowError,
   TypeError,
   RangeError,
   ReferenceError,

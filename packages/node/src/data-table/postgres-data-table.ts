@@ -40,7 +40,7 @@ import { ledgerByKeys, retrieveLedger } from './read-ledger.js';
 import { accountTotals, conflictsOfLog, foldTotals, type LogRange, ledgerOfLog, ledgerTotals } from './read-totals.js';
 import { applySchema, checkSchema, planSchema } from './schema.js';
 import { dueSetAsideAccounts, retrySetAside } from './settle-set-aside.js';
-import { runStatement } from './sql-transaction.js';
+import { runStatement, type TransactionLimits } from './sql-transaction.js';
 import { tableSql } from './table-sql.js';
 import { toWatermark, WATERMARK_COLUMNS } from './watermark-row.js';
 
@@ -66,6 +66,11 @@ export interface PostgresDataTableOptions {
 export const LOCK_MS_MAX = 1_000;
 export const STATEMENT_MS_MAX = 30_000;
 const IDLE_IN_TRANSACTION_MS_MAX = 10_000;
+/**
+ * PGlite has no other session to wait for, and one that its server ends by a time-out is PGlite itself: it would not
+ * answer any more. There the socket's server cuts off who stands still, and the client gives up by its own clock.
+ */
+const NO_LIMITS: TransactionLimits = { lockMsMax: 0, statementMsMax: 0, idleMsMax: 0 };
 const ANSWER_MS = 5_000;
 const CONNECT_MS_MAX = 5_000;
 /** With one connection, waiting for it is waiting for what this process itself does on it. */
@@ -94,11 +99,9 @@ export class PostgresDataTable implements DataTable {
       pool,
       mapping: options.mapping,
       sql: tableSql(options.mapping),
-      limits: {
-        lockMsMax: options.lockMsMax ?? LOCK_MS_MAX,
-        statementMsMax,
-        idleMsMax: IDLE_IN_TRANSACTION_MS_MAX,
-      },
+      limits: embedded
+        ? NO_LIMITS
+        : { lockMsMax: options.lockMsMax ?? LOCK_MS_MAX, statementMsMax, idleMsMax: IDLE_IN_TRANSACTION_MS_MAX },
       bulk: embedded ? 'unnest' : 'copy',
     };
     this.grantTo = options.grantTo ?? null;

@@ -2,7 +2,7 @@ import { DataTableUnavailableError } from '@spill/core';
 import type pg from 'pg';
 import { classifyError, describeError, portError } from './classify-error.js';
 
-/** Bounds of a SQL transaction, in milliseconds. */
+/** Bounds of a SQL transaction, in milliseconds; 0: none. */
 export interface TransactionLimits {
   /** How long one statement may wait for one lock. */
   readonly lockMsMax: number;
