@@ -1,18 +1,20 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connect, DiscardPolicy, type JetStreamManager, type NatsConnection, StorageType } from 'nats';
+import { connect, DiscardPolicy, headers, type JetStreamManager, type NatsConnection, StorageType } from 'nats';
 import { afterEach, describe, expect, test } from 'vitest';
 import { provideNatsServer } from '../../packages/node/dist/nats/provide-nats-server.js';
 import { compareWithModel } from '../support/compare.js';
 import { databaseWithAccounts, until } from '../support/fault.js';
-import { startLoad } from '../support/load.js';
+import { hotAccount, startLoad } from '../support/load.js';
+import type { LoadModel } from '../support/load-model.js';
 import { type PlainNatsServer, startPlainNatsServer } from '../support/plain-nats-server.js';
 import { startPostgres, type TestPostgres } from '../support/postgres.js';
 import { newSeed } from '../support/random.js';
 import { startNode, type TestNode } from '../support/spill-node.js';
 
 const STORE = 32 * 1024 * 1024;
+const ASKED_MAX = 50;
 const HOG_MESSAGE = 512 * 1024;
 
 let postgres: TestPostgres | null = null;
@@ -50,6 +52,11 @@ describe('a log that refuses', () => {
     const manager = await nc.jetstreamManager();
     await fill(nc, manager);
     await until('clients are told', () => (load.model.answers.get('unavailable') ?? 0) > 0);
+    await noneIsThere(nc, load.model);
+    const balance = await nc.request('spill.balance.get', JSON.stringify({ account: hotAccount(0) }), {
+      timeout: 10_000,
+    });
+    expect(balance.json()).toMatchObject({ account: hotAccount(0), balance: expect.any(String) });
     // Everything acknowledged is folded while nothing can be stored.
     await until('folds go on', async () =>
       (await shards(nc!)).every(({ sequence, watermark }) => watermark !== null && watermark >= sequence - 1),
@@ -93,6 +100,27 @@ async function fill(connection: NatsConnection, manager: JetStreamManager): Prom
   await until('every shard says that its log refuses', async () =>
     (await shards(connection)).every(({ reason }) => /the log refuses records/.test(reason ?? '')),
   );
+}
+
+/** What was decided and is in no log is in a memory only, and no read may tell of it. */
+async function noneIsThere(connection: NatsConnection, model: LoadModel): Promise<void> {
+  const open = [...model.keys.values()].filter(({ variants }) =>
+    variants.every(({ acknowledged }) => acknowledged === 0),
+  );
+  expect(open.length).toBeGreaterThan(0);
+  const head = headers();
+  head.set('Spill-Deadline-Ms', '5000');
+  const found = await Promise.all(
+    open.slice(0, ASKED_MAX).map(async ({ account, id }) => {
+      const reply = await connection.request('spill.transactions.get', JSON.stringify({ account, id }), {
+        timeout: 10_000,
+        headers: head,
+      });
+      const { error } = reply.json<{ error?: { code: string } }>();
+      return error?.code ?? `${account} ${id} is there`;
+    }),
+  );
+  expect([...new Set(found)]).toEqual(['unavailable']);
 }
 
 async function shards(

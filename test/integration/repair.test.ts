@@ -418,7 +418,7 @@ describe('repair', () => {
         acknowledged: () => state.sequence,
         atEpoch: async (epoch) => epoch,
         ownedSlots: () => new Uint8Array(1024).fill(1),
-        whenAcknowledged: (callback) => callback(),
+        whenAcknowledged: (callback) => callback(true),
         fold: async () => ({ folded: 0, setAside: 0 }),
         status: () => {
           throw new Error('not asked');

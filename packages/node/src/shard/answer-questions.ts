@@ -23,8 +23,8 @@ export interface QuestionPorts {
   /** The topology at `epoch` or newer has been taken up. */
   atEpoch(epoch: number): Promise<number>;
   ownedSlots(): Uint8Array;
-  /** Everything decided so far is acknowledged. */
-  whenAcknowledged(callback: () => void): void;
+  /** Everything decided so far is acknowledged (true), or the log refuses it and it may take long (false). */
+  whenAcknowledged(callback: (acknowledged: boolean) => void): void;
   /** Folds up to `sequence`; counts since then. */
   fold(sequence: number): Promise<{ folded: number; setAside: number }>;
   status(): Extract<ShardAnswer, { answer: 'status' }>['status'];
@@ -44,7 +44,11 @@ async function answer(question: ShardQuestion, ports: QuestionPorts): Promise<Sh
   const epoch = await ports.atEpoch(question.epoch);
   if (question.role === 'owner' && !answersAsOwner(question, epoch, ports)) return { answer: 'moved', epoch };
   // What was decided is in memory before it is acknowledged; an answer may rest only on what is.
-  await new Promise<void>((resolve) => ports.whenAcknowledged(resolve));
+  const acknowledged = await new Promise<boolean>((resolve) => ports.whenAcknowledged(resolve));
+  // Sums are of acknowledged records alone; what else is in memory can't be told apart.
+  if (!acknowledged && question.ask !== 'pending') {
+    return { answer: 'unavailable', message: 'the log refuses records, and what is decided waits for it' };
+  }
   switch (question.ask) {
     case 'pending':
       return pendingSums(question, epoch, ports);
@@ -74,7 +78,7 @@ function answersAsOwner(
 function pendingSums(
   question: Extract<ShardQuestion, { ask: 'pending' }>,
   epoch: number,
-  { state, pending, rebasedAt }: QuestionPorts,
+  { state, pending, rebasedAt, acknowledged }: QuestionPorts,
 ): ShardAnswer {
   if (question.watermark < rebasedAt) {
     // What is folded again after a repair is in the row already, though beyond the watermark.
@@ -89,7 +93,8 @@ function pendingSums(
     let { sum } = beyond;
     for (const id of question.without[i] ?? []) {
       const entry = find(state.known, account, id);
-      if (entry !== NONE && state.known.sequence(entry) > question.watermark) sum -= state.known.amount(entry);
+      const sequence = entry === NONE ? 0 : state.known.sequence(entry);
+      if (sequence > question.watermark && sequence <= acknowledged()) sum -= state.known.amount(entry);
     }
     sums.push(sum.toString());
     known.push(beyond.count > 0);

@@ -105,7 +105,7 @@ export class GroupCommit {
   private scheduled = false;
   private stopped = false;
   private wantsRecord = false;
-  private afterAck: (() => void)[] = [];
+  private afterAck: ((acknowledged: boolean) => void)[] = [];
   private idle: (() => void)[] = [];
   accepted = 0;
 
@@ -158,10 +158,13 @@ export class GroupCommit {
     this.schedule();
   }
 
-  /** Calls back when everything decided so far is acknowledged; at once where it is. */
-  whenAcknowledged(callback: () => void): void {
-    if (this.inFlight) this.afterAck.push(callback);
-    else callback();
+  /**
+   * Calls back with true when everything decided so far is acknowledged, at once where it is; with false where the log
+   * refuses it, which may last.
+   */
+  whenAcknowledged(callback: (acknowledged: boolean) => void): void {
+    if (!this.inFlight || this.refusing) callback(!this.inFlight);
+    else this.afterAck.push(callback);
   }
 
   /** Resolves when nothing waits and nothing is in flight; the caller has stopped the intake. */
@@ -302,9 +305,7 @@ export class GroupCommit {
     this.accepted += inFlight.record.rows;
     this.ports.onAcknowledged(inFlight.record);
     for (const { respond, reply } of inFlight.answers) respond(writeSubmitReply(reply));
-    const callbacks = this.afterAck;
-    this.afterAck = [];
-    for (const callback of callbacks) callback();
+    for (const callback of this.afterAck.splice(0)) callback(true);
     if (this.queue.length > 0 || this.wantsRecord) this.schedule();
     else this.settle();
   }
@@ -320,6 +321,7 @@ export class GroupCommit {
     this.waitingBytes = 0;
     for (const { respond } of inFlight.answers) respond(refusal);
     inFlight.answers = [];
+    for (const callback of this.afterAck.splice(0)) callback(false);
     this.settle();
     setTimeout(() => {
       if (!this.stopped) this.append(inFlight);
