@@ -2,7 +2,7 @@
  * A log that is not as it was written: the shard refuses to serve and says what is missing, `repair` with the loss
  * accepted brings it back, the loss stays on record, and nothing is counted twice.
  */
-import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readRecord, writeRecord } from '@spill/core';
@@ -348,6 +348,21 @@ describe('while the node is stopped', () => {
     await cluster.isWell(ALL, mayBeGone);
   });
 
+  test('a byte of a record on the disk is another, in the middle and at the end', { timeout: 180_000 }, async () => {
+    cluster = await Cluster.start();
+    await cluster.submit(ALL);
+    await cluster.fold();
+    await cluster.stop();
+    flipByte(cluster.node.dataDir, 1, 't10');
+    flipByte(cluster.node.dataDir, 2, 't51');
+    await cluster.restart();
+    await cluster.refuses('credit', /record|log/);
+    await cluster.refuses('debit', /record|log/);
+    expect((await cluster.repaired('credit')).lost).toMatchObject([{ transactions: 3, sum: '15' }]);
+    expect((await cluster.repaired('debit')).lost).toMatchObject([{ transactions: 3, sum: '-9' }]);
+    await cluster.isWell(['credit', 'debit']);
+  });
+
   test('an older JetStream folder is put back', { timeout: 180_000 }, async () => {
     cluster = await Cluster.start();
     await cluster.submit(ALL);
@@ -401,6 +416,16 @@ describe('while a shard is at work', () => {
     await expect(cluster.repair(99, true)).rejects.toMatchObject({ code: 'not_found' });
   });
 });
+
+/** In the file that the server keeps the log in: it checks each message as it reads it. */
+function flipByte(dataDir: string, shard: number, id: string): void {
+  const block = join(dataDir, `jetstream/jetstream/$G/streams/SPILL_${shard}/msgs/1.blk`);
+  const bytes = readFileSync(block);
+  const at = bytes.lastIndexOf(Buffer.from(id));
+  expect(at).toBeGreaterThan(0);
+  bytes[at + 1] = (bytes[at + 1] as number) ^ 1;
+  writeFileSync(block, bytes);
+}
 
 function storedIn(bytes: Uint8Array): { id: string }[] {
   return readRecord(bytes).events.flatMap((event) => (event.type === 'stored' ? rowsOf(event.batch) : []));

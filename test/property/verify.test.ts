@@ -56,6 +56,7 @@ describe('verify over logs and a database that are right', () => {
           return {
             info: () => log.info(),
             last: () => log.last(),
+            get: (sequence) => log.get(sequence),
             read: async function* (from, to) {
               if (random.int(0, 1) === 0) purge();
               for (let next = from; next <= to; ) {

@@ -308,6 +308,7 @@ export class VerifyWorld {
         problems: [],
       }),
       last: async () => messages().at(-1) ?? null,
+      get: async (sequence) => messages().find((message) => message.sequence === sequence) ?? null,
       read: async function* (from, to) {
         for (const message of messages()) if (message.sequence >= from && message.sequence <= to) yield message;
       },

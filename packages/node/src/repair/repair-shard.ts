@@ -87,6 +87,7 @@ export interface RepairReport {
 }
 
 const FENCED_MAX = 3;
+const NOTHING: CountAndSum = { count: 0n, sum: 0n };
 
 /**
  * @throws SpillError `not_found` for a shard that is not there, `conflict` for one that is not damaged or whose stream's
@@ -231,9 +232,8 @@ function allLost(
 ): LostPart[] {
   const watermark = totals?.watermark.logId === entry.logId ? totals.watermark : null;
   const folded = watermark && totals ? sumOf(totals) : null;
-  const last = scanned?.lastBytes ? scanned.last : 0;
   const remembered = witnesses.filter((witness) => witness.logId === entry.logId);
-  const end = Math.max(watermark?.sequence ?? 0, ...remembered.map((witness) => witness.sequence));
+  const end = Math.max(scanned?.last ?? 0, watermark?.sequence ?? 0, ...remembered.map(({ sequence }) => sequence));
   const parts = [...(scanned?.lost ?? [])];
   const firstBelieved = scanned?.firstBelieved;
   const foldedTo = watermark?.sequence ?? 0;
@@ -246,17 +246,19 @@ function allLost(
       why: `records ${foldedTo + 1} to ${scanned.first - 1} are gone, and were not folded`,
     });
   }
+  const believed = scanned?.lastBelieved;
+  const last = believed?.sequence ?? (scanned?.lastBytes ? scanned.first - 1 : 0);
   if (end > last) {
-    const believed = scanned?.lastBelieved;
     const countable = folded && watermark?.sequence === end && totals?.baseSequence === 0;
-    const before = believed
-      ? { count: BigInt(believed.header.count), sum: believed.header.sum }
-      : { count: 0n, sum: 0n };
+    const before = believed ? { count: BigInt(believed.header.count), sum: believed.header.sum } : NOTHING;
     parts.push({
       from: last + 1,
       to: end,
       transactions: countable ? minus(folded, before) : null,
-      why: `records ${last + 1} to ${end} were acknowledged, and the log ends with record ${last}`,
+      why:
+        end <= (scanned?.last ?? 0)
+          ? `records ${last + 1} to ${end} are missing or cannot be read`
+          : `records ${last + 1} to ${end} were acknowledged, and the log ends with record ${last}`,
     });
   }
   return parts;

@@ -12,6 +12,7 @@ import {
   type Topology,
   type WalkedRecord,
 } from '@spill/core';
+import { findLastRecord } from '../nats/find-last-record.js';
 import type { JetStreamLog, LogMessage } from '../nats/log.js';
 
 /** Records of a log that are lost, both ends inclusive. */
@@ -34,7 +35,7 @@ export interface ScannedLog {
   readonly lastBelieved: { readonly sequence: number; readonly header: RecordHeader } | null;
   /** Running count and sum before the first record that may be believed, and where it is. */
   readonly firstBelieved: { readonly sequence: number; readonly before: CountAndSum; readonly logId: string } | null;
-  /** The last message as it is, read or not; null: nothing is kept. */
+  /** The last message that the server can read, whether it may be believed or not; null: there is none. */
   readonly lastBytes: Uint8Array | null;
   /** Of the records that may be believed. */
   readonly kept: CountAndSum;
@@ -42,6 +43,7 @@ export interface ScannedLog {
   readonly highestNumber: number;
   /** What these records say of the shard. */
   readonly small: SmallState;
+  /** But for what is missing at the end: only who remembers it can tell. */
   readonly lost: readonly LostPart[];
 }
 
@@ -59,7 +61,7 @@ export async function scanLog(
   remembered: readonly Remembered[],
 ): Promise<ScannedLog> {
   const info = await log.info();
-  const lastMessage = await log.last();
+  const lastMessage = await findLastRecord(log, info.firstSequence, info.lastSequence);
   const walk = new LogWalk<LogMessage>(info.firstSequence);
   const state = initialShardState({
     shard: entry.id,
@@ -107,7 +109,7 @@ export async function scanLog(
     highestAssignment,
     highestNumber,
     small: state.small,
-    lost: [...lost, ...edges(info, firstBelieved, lastBelieved)],
+    lost: [...front(info.firstSequence, firstBelieved), ...lost],
   };
 }
 
@@ -141,21 +143,9 @@ function between(from: Place, to: Place, beforeTo: CountAndSum): LostPart[] {
   return [{ from: to.sequence, to: to.sequence, transactions, why }];
 }
 
-/** What cannot be read before the first and after the last record that may be believed. */
-function edges(
-  info: { readonly firstSequence: number; readonly lastSequence: number },
-  firstBelieved: ScannedLog['firstBelieved'],
-  lastBelieved: ScannedLog['lastBelieved'],
-): LostPart[] {
-  const parts: LostPart[] = [];
-  const unreadable = (from: number, to: number): void => {
-    if (from <= to) parts.push({ from, to, transactions: null, why: `records ${from} to ${to} cannot be read` });
-  };
-  if (!firstBelieved || !lastBelieved) {
-    unreadable(info.firstSequence, info.lastSequence);
-    return parts;
-  }
-  unreadable(info.firstSequence, firstBelieved.sequence - 1);
-  unreadable(lastBelieved.sequence + 1, info.lastSequence);
-  return parts;
+/** What cannot be read before the first record that may be believed. */
+function front(firstSequence: number, firstBelieved: ScannedLog['firstBelieved']): LostPart[] {
+  if (!firstBelieved || firstBelieved.sequence === firstSequence) return [];
+  const to = firstBelieved.sequence - 1;
+  return [{ from: firstSequence, to, transactions: null, why: `records ${firstSequence} to ${to} cannot be read` }];
 }

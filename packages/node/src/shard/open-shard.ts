@@ -136,7 +136,14 @@ async function readEnd(
     if (info.problems.length > 0) return { outcome: 'damaged', missing: info.problems.join('; ') };
     const witnesses = open.witnesses();
     const message = await open.log.last();
-    if (!message) return { outcome: 'damaged', missing: 'the log is empty, though it was created with a first record' };
+    if (!message) {
+      const { firstSequence, lastSequence } = info;
+      const missing =
+        lastSequence < firstSequence
+          ? 'the log is empty, though it was created with a first record'
+          : `record ${lastSequence}, the last one, is missing or cannot be read`;
+      return { outcome: 'damaged', missing };
+    }
     if (message.sequence < info.lastSequence) {
       return { outcome: 'damaged', missing: `records ${message.sequence + 1} to ${info.lastSequence} are missing` };
     }

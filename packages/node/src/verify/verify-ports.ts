@@ -5,6 +5,7 @@ import type { LogMessage } from '../nats/log.js';
 export interface ReadableLog {
   info(): Promise<{ firstSequence: number; lastSequence: number; problems: readonly string[] }>;
   last(): Promise<LogMessage | null>;
+  get(sequence: number): Promise<LogMessage | null>;
   read(from: number, to: number): AsyncIterable<LogMessage>;
 }
 

@@ -32,6 +32,7 @@ import {
   type Unmatched,
   type WalkedRecord,
 } from '@spill/core';
+import { findLastRecord } from '../nats/find-last-record.js';
 import { type LogMessage, LogMissingError } from '../nats/log.js';
 import type { ReadableLog, VerifyPorts } from './verify-ports.js';
 import type { ShardReport } from './verify-report.js';
@@ -150,12 +151,13 @@ export class ShardVerification {
   private async readEnd(log: ReadableLog): Promise<{ from: number; to: number }> {
     const { firstSequence, lastSequence, problems } = await log.info();
     for (const problem of problems) this.damaged(problem);
-    const last = await log.last();
+    const last = await findLastRecord(log, firstSequence, lastSequence);
     if (!last) {
-      this.damaged('the log is empty, though it was created with a first record');
+      this.damaged('nothing in the log can be read, though it was created with a first record');
       return { from: firstSequence, to: 0 };
     }
-    if (last.sequence < lastSequence) this.damaged(`records ${last.sequence + 1} to ${lastSequence} are missing`);
+    if (last.sequence < lastSequence)
+      this.damaged(`records ${last.sequence + 1} to ${lastSequence} are missing or cannot be read`);
     return { from: firstSequence, to: last.sequence };
   }
 
