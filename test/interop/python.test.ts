@@ -23,6 +23,7 @@ describe('a client in Python', () => {
       const output = await runPython(script('protocol.py'), [node.natsUrl, encoding]);
       expect(output).toMatch(/^13 checks passed$/m);
     },
+    120_000,
   );
 });
 
