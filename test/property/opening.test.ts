@@ -423,6 +423,16 @@ const falls: readonly Fall[] = [
     fails: /id-1 is lost, node 0 remembers it, and nobody was told/,
   },
   {
+    rule: 'earlier witnesses go only once the present one is synced (hazard 13)',
+    without: { keepsEarlierWitnessesUntilSynced: false },
+    // The machine fails within the second: the new file is empty, the old one was removed.
+    steps: [
+      ...[start(), open(), ...stored(0, 0), reply(), { kind: 'second' } as const],
+      ...[start(), open(1), { kind: 'power failure' } as const, truncate(2)],
+    ],
+    fails: /id-0 is lost, node 0 remembers it, and nobody was told/,
+  },
+  {
     rule: 'a repaired log has a new log id (hazard 45)',
     without: { repairsUnderNewLogId: false },
     steps: [start(), open(), truncate(1), start(), open(1), { kind: 'repair' }],

@@ -25,6 +25,7 @@ export interface LogRules {
   readonly readsWitnessesBeforeOpened: boolean;
   readonly comparesWitnessHashes: boolean;
   readonly namesWitnessesByAssignment: boolean;
+  readonly keepsEarlierWitnessesUntilSynced: boolean;
   readonly readsTopologyAfterLast: boolean;
   readonly reportsAsNewestOnly: boolean;
   readonly repairsUnderNewLogId: boolean;
@@ -40,6 +41,7 @@ export const ALL_RULES: LogRules = {
   readsWitnessesBeforeOpened: true,
   comparesWitnessHashes: true,
   namesWitnessesByAssignment: true,
+  keepsEarlierWitnessesUntilSynced: true,
   readsTopologyAfterLast: true,
   reportsAsNewestOnly: true,
   repairsUnderNewLogId: true,
@@ -127,10 +129,18 @@ export class LogWorld {
     }
   }
 
+  /** Each second, files are synced; only then the earlier ones are superfluous. */
   second(): void {
     for (const node of this.nodes) {
+      this.removeWitnessesBefore(node, Math.max(...node.files.keys()));
       node.syncedFiles = new Map(node.files);
       node.syncedRemembers = new Map(node.remembers);
+    }
+  }
+
+  removeWitnessesBefore(node: NodeModel, assignment: number): void {
+    for (const files of [node.files, node.syncedFiles]) {
+      for (const earlier of [...files.keys()]) if (earlier < assignment) files.delete(earlier);
     }
   }
 

@@ -220,6 +220,7 @@ export class LogWriter {
     if (rules.readsWitnesses && !rules.readsWitnessesBeforeOpened && !this.checkLate()) return;
     this.world.serves(this.node, this.remembered);
     this.remember(this.state);
+    if (!rules.keepsEarlierWitnessesUntilSynced) this.world.removeWitnessesBefore(this.where, this.assignment);
     this.phase = 'serving';
   }
 
