@@ -176,6 +176,21 @@ describe('an embedded database of its own', () => {
     await other.end();
   });
 
+  it('ends, and says so, where PGlite would have to end a session; what was committed is there at the next start', async () => {
+    embedded = await startEmbeddedDatabase({ dataDir });
+    const client = await connected(embedded);
+    client.on('error', () => {
+      // Expected: its server ends.
+    });
+    await client.query('CREATE TABLE t AS SELECT 1 AS n');
+    await expect(client.query('COPY t FROM STDIN')).rejects.toThrow();
+    expect(await embedded.exited).toContain('it ended its own session');
+    embedded = await startEmbeddedDatabase({ dataDir });
+    const again = await connected(embedded);
+    expect((await again.query('SELECT n FROM t')).rows).toEqual([{ n: 1 }]);
+    await again.end();
+  });
+
   it('puts the socket into a private temporary folder where the data folder has a long path', async () => {
     const long = join(dataDir, 'x'.repeat(100));
     await prepareEmbeddedDataDir(long);

@@ -22,6 +22,7 @@ export interface SessionQueueOptions {
   readonly onFailure: (error: Error) => void;
 }
 
+const ERROR_RESPONSE = 0x45;
 const SYNC = 0x53;
 const SIMPLE_QUERY = 0x51;
 const TERMINATE = 0x58;
@@ -106,6 +107,7 @@ export class SessionQueue {
         onRawData: (data) => {
           bytes += data.length;
           item.onData(data);
+          if (isFatal(data)) this.options.onFailure(new Error('it ended its own session'));
         },
       });
       if (endsCycle(item.message) && !this.database.isInTransaction()) this.holder = null;
@@ -128,6 +130,17 @@ export class SessionQueue {
     clearTimeout(this.holdTimer);
     this.holdTimer = setTimeout(() => this.options.cutOff(session), this.options.holdMsMax);
   }
+}
+
+/**
+ * An ErrorResponse of severity FATAL (or PANIC): PostgreSQL would end the session's process now. PGlite is that process,
+ * can't end, and from then on says the same for ever (seen after idle_in_transaction_session_timeout, and after a COPY
+ * that a client sent in the usual way).
+ */
+function isFatal(data: Uint8Array): boolean {
+  if (data[0] !== ERROR_RESPONSE) return false;
+  const fields = Buffer.from(data.buffer, data.byteOffset, Math.min(data.length, 64)).toString('latin1');
+  return fields.includes('VFATAL\0') || fields.includes('VPANIC\0');
 }
 
 /** A start-up message has no type byte: its first byte is the first of its length, 0. */
