@@ -23,7 +23,8 @@ const files = positionals.length > 0 ? positionals : ['test/fault', 'test/proper
 const began = performance.now();
 for (let loop = 1; loop <= loops; loop++) {
   console.log(`soak: loop ${loop}, ${new Date().toISOString()}`);
-  const run = spawnSync('npx', ['vitest', 'run', ...files], {
+  // Forty times as many runs of a property take longer than one test may otherwise.
+  const run = spawnSync('npx', ['vitest', 'run', '--testTimeout=3600000', ...files], {
     stdio: 'inherit',
     env: { ...process.env, SOAK: '1' },
   });

@@ -47,6 +47,26 @@ async function start(name: string): Promise<{ node: TestNode; databaseUrl: strin
   return { node, databaseUrl };
 }
 
+describe('a node that is asked to stop under load', () => {
+  test('commits and answers what it has taken, and goes on after its next start', {
+    timeout: ROUNDS * ROUND_MS,
+  }, async () => {
+    const target = await start('stop_node');
+    await inRounds({
+      what: 'stopping the node',
+      ...target,
+      rounds: LONG_ROUNDS,
+      harm: async ({ load, random }) => {
+        for (let i = 0; i < 2; i++) {
+          expect(await target.node.stop()).toBe(0);
+          await target.node.restart();
+          await load.flows(random.int(1, 300));
+        }
+      },
+    });
+  });
+});
+
 describe('what was stopped under load answers nothing wrong when it goes on', () => {
   test('a shard: its successor serves, and it is gone', { timeout: ROUNDS * ROUND_MS }, async () => {
     const target = await start('stop_shard');
