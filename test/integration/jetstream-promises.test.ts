@@ -19,6 +19,7 @@ import {
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type EmbeddedServer, startEmbeddedServer } from '../../packages/node/dist/nats/embedded-server.js';
 import { provideNatsServer } from '../../packages/node/dist/nats/provide-nats-server.js';
+import { pauseProcess } from '../support/pause-process.js';
 import { type PlainNatsServer, startPlainNatsServer } from '../support/plain-nats-server.js';
 
 interface Writer {
@@ -253,7 +254,7 @@ describe('a publish without an answer', () => {
     const [old, other] = [await writer(server.url, 'old'), await writer()];
     await makeLog(other);
     await fill(other, 1);
-    process.kill(server.pid, 'SIGSTOP');
+    await pauseProcess(server.pid);
     const error = await failure(publish(old, 1, 'late', PAUSED_PUBLISH_TIMEOUT_MS));
     await old.connection.close();
     process.kill(server.pid, 'SIGCONT');
@@ -270,7 +271,7 @@ describe('a publish without an answer', () => {
     for (let round = 0; round < 10; round++) {
       const old = await writer(server.url, `old ${round}`);
       const { last } = await range(successor);
-      process.kill(server.pid, 'SIGSTOP');
+      await pauseProcess(server.pid);
       await failure(publish(old, last, 'late', 50));
       await old.connection.close();
       process.kill(server.pid, 'SIGCONT');
@@ -292,7 +293,7 @@ describe('a publish without an answer', () => {
   it('fails at once, as a TIMEOUT, where the connection is lost and reconnect is off', async () => {
     const w = await writer();
     await makeLog(w);
-    process.kill(server.pid, 'SIGSTOP');
+    await pauseProcess(server.pid);
     const since = performance.now();
     const inFlight = Promise.all([failure(publish(w, 0, 'a', 30_000)), failure(publish(w, 0, 'b', 30_000))]);
     process.kill(server.pid, 'SIGKILL');
