@@ -18,13 +18,14 @@ const LARGE_THRESHOLD = 80_000;
 export async function quickstart({ natsServer, signal }) {
   const folder = `${ROOT}${FOLDER_NAME}`;
   await emptyFolder(folder);
-  const orders = readOrders(`${ROOT}${FILE_NAME}`);
+  const file = `${ROOT}${FILE_NAME}`;
+  const orders = readOrders(file);
   const args = ['--large-threshold', String(LARGE_THRESHOLD), '--create-accounts', '--node-name', 'quickstart'];
   const node = await startNode({ folder, args, natsServer, signal });
   let right;
   try {
     say(`\nA node on ${node.url}, everything embedded, its files in ${FOLDER_NAME}.`);
-    right = await story({ url: node.url, folder, orders, signal });
+    right = await story({ url: node.url, folder, file, orders, signal });
   } finally {
     const clean = await node.stop();
     if (!clean) right = false;

@@ -3,6 +3,7 @@ import { connect, type SpillClient, SpillError } from '@spill/node/client';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FakeDataTable } from '../support/fake-data-table.ts';
 import { RouterHarness } from '../support/router-harness.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
 
 let harness: RouterHarness;
 let clients: SpillClient[];
@@ -148,6 +149,44 @@ describe.each(['shards', 'router'] as const)('a client that goes through %s', (v
     expect(first.transactions.map(({ id, amount }) => [id, amount])).toEqual([['a', 5n]]);
     const second = await spill.retrieve({ account: 'alice', limit: 1, after: first.next! });
     expect(second.transactions.map(({ id }) => id)).toEqual(['b']);
+  });
+
+  it('sends again, with the same id and timestamp, what was under way when its connection broke', async () => {
+    const credit = await harness.shard(1);
+    await harness.router();
+    const { hostname, port } = new URL(harness.server.url);
+    const proxy = new TcpProxy(hostname, Number(port));
+    await proxy.open();
+    try {
+      const spill = await client({ via, servers: `nats://${proxy.address}` });
+      let release = (): void => {};
+      const held = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      credit.onSubmit = async (request) => {
+        const reply = credit.store(request);
+        await held;
+        return reply;
+      };
+      const answer = spill.submit({ account: 'alice', amount: 5 });
+      await expect.poll(() => credit.requests.length).toBe(1);
+      await proxy.cut();
+      // Asked while there is no connection: it waits, and goes out afterwards.
+      const meanwhile = spill.submit({ account: 'alice', amount: 7 });
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      expect(credit.requests).toHaveLength(1);
+      release();
+      const began = performance.now();
+      await proxy.open();
+      const stored = credit.requests[0]!.rows[0]!;
+      expect(await answer).toMatchObject({ status: 'duplicate', id: stored.id, timestamp: stored.timestamp });
+      expect(await meanwhile).toMatchObject({ status: 'stored' });
+      expect(performance.now() - began).toBeLessThan(2_500);
+      expect(credit.known.size).toBe(2);
+    } finally {
+      await clients.pop()?.close();
+      await proxy.cut();
+    }
   });
 
   it('waits for what is under way when it is closed, and takes nothing after', async () => {

@@ -17,6 +17,8 @@ import {
   transaction,
 } from '../support/data-table-fixture.js';
 
+/** Longer than anything takes on a busy machine: what waits so long waits for a lock. */
+const PATIENT_MS = 20_000;
 const NOTE = { who: 'ada', why: 'a test' };
 
 /** What needs several sessions at once, which PGlite does not have. */
@@ -37,8 +39,8 @@ describe('data table, locks (PostgreSQL only)', () => {
   });
 
   /** A table with these accounts at 0, and another session in a transaction that has run `locking`. */
-  async function whileAnotherSession(locking: string, accounts: readonly string[], ddl?: string) {
-    table = await freshDataTable(database, ddl);
+  async function whileAnotherSession(locking: string, accounts: readonly string[], ddl?: string, lockMsMax = 300) {
+    table = await freshDataTable(database, ddl, {}, { lockMsMax });
     await sql(database, 'INSERT INTO accounts SELECT unnest($1::text[]), 0', [accounts]);
     other = new pg.Client(database.connection);
     await other.connect();
@@ -80,7 +82,12 @@ describe('data table, locks (PostgreSQL only)', () => {
   });
 
   it('waits for a lock that is held briefly, and sets nothing aside', async () => {
-    await whileAnotherSession("UPDATE accounts SET balance = balance + 1 WHERE id = 'hot'", ['hot']);
+    await whileAnotherSession(
+      "UPDATE accounts SET balance = balance + 1 WHERE id = 'hot'",
+      ['hot'],
+      undefined,
+      PATIENT_MS,
+    );
     const folding = table.fold(foldOf(startOf(1), [['hot', '1', 5n]]));
     await sql(database, 'SELECT pg_sleep(0.1)');
     await other.query('COMMIT');
@@ -257,7 +264,7 @@ describe('data table, locks (PostgreSQL only)', () => {
   });
 
   it('survives a server that dies in the middle of a fold, and folds once', async () => {
-    await whileAnotherSession("UPDATE accounts SET balance = 1 WHERE id = 'a'", ['a', 'b']);
+    await whileAnotherSession("UPDATE accounts SET balance = 1 WHERE id = 'a'", ['a', 'b'], undefined, PATIENT_MS);
     other.on('error', () => {
       // Expected: its server is killed.
     });

@@ -8,7 +8,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { changeShard, Names } from '@spill/core';
 import { TopologyStore } from '@spill/node';
 import { connect, type NatsConnection } from 'nats';
+import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { startPostgres, type TestPostgres } from '../support/postgres.js';
 import { runNode, SPILL_NODE, type StartNode, startNode, type TestNode } from '../support/spill-node.js';
 
 const nodes: TestNode[] = [];
@@ -99,6 +101,15 @@ describe('a node on its own', () => {
     expect(second.stdout).toBe('');
     expect(second.stderr).toContain(`the node with pid ${node.pid} uses it`);
     expect(isRunning(node.pid)).toBe(true);
+  });
+
+  test('the pid file of a node that is gone locks nothing, though its pid may be in use', async () => {
+    for (const left of [JSON.stringify({ pid: process.pid, startTime: 'long ago', commandLine: 'node' }), '']) {
+      const dataDir = temporaryFolder();
+      writeFileSync(join(dataDir, 'node.pid'), left);
+      const node = await start({ dataDir });
+      expect(JSON.parse(readFileSync(join(dataDir, 'node.pid'), 'utf8')).pid).toBe(node.pid);
+    }
   });
 
   test('killed by SIGKILL, its children go by themselves; started again, it ends its old nats-server and goes on', async () => {
@@ -209,6 +220,12 @@ describe('a node on its own', () => {
       expect(shards.map(({ state }) => state)).toEqual(['failed', 'failed', 'failed']);
       expect(shards.map(({ assignment }) => assignment)).toEqual([5, 5, 5]);
       expect(shards[0]?.reason).toContain('ended with code 1');
+      // It would be tried again after 60 s; an operator who has mended it need not wait.
+      rmSync(join(dataDir, 'witness'));
+      const store = await TopologyStore.open(nc, new Names(), { create: false });
+      await store.change((topology) => changeShard(topology, 1, { assignment: 10 }));
+      await until('it serves', async () => (await topologyOf(nc)).shards[0]?.state === 'open');
+      expect((await submit(nc, 't1')).status).toBe('stored');
     });
   });
 
@@ -235,7 +252,10 @@ describe('a node on its own', () => {
     const stopped = node.stop();
     await delay(200);
     process.kill(node.pid, 'SIGTERM');
+    const asked = performance.now();
     expect(await stopped).toBe(1);
+    // One signal alone would give the router 15 s.
+    expect(performance.now() - asked).toBeLessThan(10_000);
     for (const pid of pids) expect(isRunning(pid)).toBe(false);
   });
 
@@ -319,6 +339,13 @@ describe('a server of its own', () => {
     expect(refused.stderr).toContain('--accept-unverified-sync');
   });
 
+  test('is named in errors without its login', async () => {
+    const nats = owner.natsUrl.replace('://', '://joe:secret@');
+    const refused = await runNode(['start', '--data-dir', temporaryFolder(), '--nats', nats]);
+    expect(refused.stderr).toContain(JSON.stringify(owner.natsUrl));
+    expect(refused.stderr).not.toContain('secret');
+  });
+
   test('is taken where its monitor shows it; another prefix is another cluster', async () => {
     const args = ['--nats', owner.natsUrl, '--nats-monitor', monitorUrl(), '--prefix', 'other'];
     const node = await start({ args });
@@ -344,24 +371,74 @@ describe('a server of its own', () => {
 });
 
 describe('the database', () => {
-  test('that is down at the start is a warning: transactions are stored without it', async () => {
-    const node = await start({ databaseUrl: NO_DATABASE });
+  let postgres: TestPostgres;
+  beforeAll(async () => {
+    postgres = await startPostgres({ fsync: false });
+  });
+  afterAll(async () => {
+    await postgres.stop();
+  });
+  const refusal = (dataDir: string, databaseUrl: string) =>
+    runNode(['start', '--data-dir', dataDir, '--nats-port', '0', '--database-url', databaseUrl]);
+
+  test('PostgreSQL: refused until it is prepared, which --apply-schema does', async () => {
+    const databaseUrl = await postgres.createDatabase('lifecycle');
+    const dataDir = temporaryFolder();
+    const without = await refusal(dataDir, databaseUrl);
+    expect(without.code).toBe(1);
+    expect(without.stderr).toContain('accounts');
+    const client = new pg.Client(databaseUrl);
+    await client.connect();
+    await client.query('CREATE TABLE accounts (id text PRIMARY KEY, balance bigint NOT NULL)');
+    await client.query("INSERT INTO accounts VALUES ('alice', 100)");
+    const unprepared = await refusal(dataDir, databaseUrl);
+    expect(unprepared.code).toBe(1);
+    expect(unprepared.stderr).toContain('spill schema apply');
+
+    const node = await start({ dataDir, databaseUrl, args: ['--apply-schema'] });
+    await withClient(node, async (nc) => {
+      expect((await submit(nc, 't1')).status).toBe('stored');
+      await nc.request('spill.supervisor.fold', '{}', { timeout: 30_000 });
+    });
+    expect((await client.query('SELECT balance FROM accounts')).rows).toEqual([{ balance: '105' }]);
+    await client.end();
+    expect(await node.stop()).toBe(0);
+  });
+
+  test('that is down at the start is a warning: what is stored meanwhile is folded once it is up', async () => {
+    const databaseUrl = await postgres.createDatabase('down');
+    const client = new pg.Client(databaseUrl);
+    await client.connect();
+    await client.query('CREATE TABLE accounts (id text PRIMARY KEY, balance bigint NOT NULL)');
+    await client.query("INSERT INTO accounts VALUES ('alice', 100)");
+    await client.end();
+    await postgres.kill9();
+    const node = await start({ databaseUrl, args: ['--apply-schema'] });
     expect(node.stderr()).toMatch(/warn .*database.*transactions are stored all the same/);
     await withClient(node, async (nc) => {
       expect((await submit(nc, 't1')).status).toBe('stored');
+      await postgres.restart();
+      await until('it is prepared', () => node.stderr().includes('the database is there and prepared'));
+      await nc.request('spill.supervisor.fold', '{}', { timeout: 30_000 });
     });
+    const after = new pg.Client(databaseUrl);
+    await after.connect();
+    expect((await after.query('SELECT balance FROM accounts')).rows).toEqual([{ balance: '105' }]);
+    await after.end();
     expect(await node.stop()).toBe(0);
   });
 });
 
 describe('operators', () => {
-  test('performance, fold, and what is not there yet', async () => {
+  test('performance, fold, verify, and what is not there yet', async () => {
     const node = await startNode();
     nodes.push(node);
     await withClient(node, async (nc) => {
       await submit(nc, 't1');
       const fold = (await nc.request('spill.supervisor.fold', '{}', { timeout: 30_000 })).json();
       expect(fold).toEqual({ folded: expect.any(Number), set_aside: expect.any(Number) });
+      const verified = (await nc.request('spill.supervisor.verify', '{}', { timeout: 30_000 })).json();
+      expect(verified).toMatchObject({ checked: 1, lost: 0, duplicated: 0, mismatched: 0, damaged: 0, ok: true });
       await until('figures of each shard', async () => {
         const reply = (await nc.request('spill.supervisor.performance', '{}')).json<{
           shards: { shard: number; pid: number; memory_bytes: number | null; transactions_per_s: number | null }[];

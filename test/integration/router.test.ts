@@ -270,17 +270,32 @@ describe('a router whose shard is not where it was', () => {
     }
   });
 
-  it('sends again to the successor of a process that died with the request', async () => {
-    const dead = await harness.shard(1);
-    await harness.router();
-    dead.onSubmit = () => null;
-    const answer = harness.submit({ id: 'a', account: 'alice', amount: 5 });
-    while (dead.requests.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
-    const began = performance.now();
+  it.each([false, true])(
+    'sends again to the successor of a process that died with the request (deaf: %s)',
+    async (deaf) => {
+      const dead = await harness.shard(1);
+      await harness.router({}, null, { deaf });
+      dead.onSubmit = () => null;
+      const answer = harness.submit({ id: 'a', account: 'alice', amount: 5 });
+      while (dead.requests.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+      const began = performance.now();
+      const successor = await harness.shard(1);
+      expect((await answer).json()).toMatchObject({ status: 'stored', shard: 1 });
+      expect(performance.now() - began).toBeLessThan(2_000);
+      expect(successor.requests[0]!.rows[0]!.timestamp).toBe(dead.requests[0]!.rows[0]!.timestamp);
+    },
+  );
+
+  it('looks the topology up after a failure, whatever its watch has said', async () => {
+    const before = await harness.shard(1);
+    await harness.router({ directAfterMs: 0 }, null, { deaf: true });
+    expect((await harness.submit({ id: 'a', account: 'alice', amount: 5 })).json()).toMatchObject({ status: 'stored' });
+    await before.die();
     const successor = await harness.shard(1);
-    expect((await answer).json()).toMatchObject({ status: 'stored', shard: 1 });
-    expect(performance.now() - began).toBeLessThan(2_000);
-    expect(successor.requests[0]!.rows[0]!.timestamp).toBe(dead.requests[0]!.rows[0]!.timestamp);
+    const began = performance.now();
+    expect((await harness.submit({ id: 'b', account: 'alice', amount: 5 })).json()).toMatchObject({ status: 'stored' });
+    expect(performance.now() - began).toBeLessThan(500);
+    expect(successor.known.size).toBe(1);
   });
 
   it('waits for a shard that opens', async () => {
@@ -427,6 +442,12 @@ describe('a router that stops', () => {
     await expect
       .poll(() => harness.submit({ id: 'b', account: 'alice', amount: 5 }).catch((e) => e.message))
       .toMatch(/503/);
+    // Whoever waits for it to stop, to end the process then, waits for the answer too.
+    const ended = await Promise.race([
+      stopped.then(() => 'stopped'),
+      new Promise((resolve) => setTimeout(resolve, 200, 'answering')),
+    ]);
+    expect(ended).toBe('answering');
     release();
     expect((await answer).json()).toMatchObject({ status: 'stored' });
     await stopped;

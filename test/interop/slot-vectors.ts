@@ -9,7 +9,7 @@ export interface SlotVector {
 }
 
 const PROTOCOL = fileURLToPath(new URL('../../docs/PROTOCOL.md', import.meta.url));
-const ROW = /^\| `(.+)` +\| `([0-9a-f]{16})` +\| +(\d+) \|$/;
+const ROW = /^\| `(.+)` +\| `([0-9a-f]{16})` +\| +(\d+) +\|$/;
 
 /** The test vectors as docs/PROTOCOL.md lists them: that table is what these tests hold true. */
 export function slotVectors(): SlotVector[] {

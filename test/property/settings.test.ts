@@ -153,9 +153,9 @@ const BAD: [string, SettingSources, string][] = [
       '9223372036854775807, such as 1000000',
   ],
   [
-    'a database that is none, without its password',
+    'a database that is none, without its login',
     { flags: { database_url: 'mysql://joe:secret@db/bank' } },
-    'database_url is "mysql://joe:***@db/bank" (--database-url): must be a URL that begins with postgres:// or ' +
+    'database_url is "mysql://***@db/bank" (--database-url): must be a URL that begins with postgres:// or ' +
       'postgresql://, such as postgres://user@localhost/bank',
   ],
   [

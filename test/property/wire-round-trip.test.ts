@@ -168,6 +168,22 @@ describe('a reply', () => {
     );
   });
 
+  it('cuts a message that would break the bound, and leaves it well-formed', () => {
+    for (const piece of ['"', '\u0001', '😀', 'é', 'x']) {
+      for (const length of [100, 319, 320, 5_000]) {
+        const error = new SpillError('overloaded', piece.repeat(length), { retryAfterMs: 4_294_967_295 });
+        const rejected: SubmitResult = { id: '"'.repeat(64), status: 'rejected', error };
+        for (const encoding of ['json', 'messagepack'] as const) {
+          const body = encodeSubmitReply([rejected], true, encoding);
+          expect(body.byteLength).toBeLessThanOrEqual(resultBytesMax(rejected.id!));
+          const { message } = (decodeBody(body) as { error: { message: string } }).error;
+          expect(/\p{Surrogate}/u.test(message)).toBe(false);
+          expect(message.slice(0, 40)).toBe(piece.repeat(40).slice(0, 40));
+        }
+      }
+    }
+  });
+
   it('has decimal strings for amounts in JSON, int64 in MessagePack, and strings beyond', () => {
     fc.assert(
       fc.property(fc.oneof(amount, fc.constant(0n), fc.bigInt({ min: -(2n ** 80n), max: 2n ** 80n })), (value) => {

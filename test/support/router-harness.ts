@@ -75,9 +75,15 @@ export class RouterHarness {
     return nc;
   }
 
-  async router(settings: Partial<RouterSettings> = {}, dataTable: DataTable | null = null): Promise<RunningRouter> {
+  /** `deaf`: its watch of the topology never says anything, so that it must look for itself. */
+  async router(
+    settings: Partial<RouterSettings> = {},
+    dataTable: DataTable | null = null,
+    { deaf = false }: { deaf?: boolean } = {},
+  ): Promise<RunningRouter> {
     const nc = await this.connection('router');
-    const topology = await TopologyStore.open(nc, this.names, { create: false });
+    const store = await TopologyStore.open(nc, this.names, { create: false });
+    const topology = deaf ? { require: () => store.require(), watch: async () => () => {} } : store;
     const router = await startRouter({ nc, names: this.names, topology, dataTable, settings, log: () => {} });
     this.cleanUps.push(() => router.stop());
     return router;

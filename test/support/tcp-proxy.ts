@@ -1,83 +1,50 @@
 import { once } from 'node:events';
-import { connect, createServer, type NetConnectOpts, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 
-export interface TcpProxy {
-  readonly port: number;
-  /**
-   * From the next message to the server that contains `text` on: `answer` lets it through and cuts the connection when
-   * the server answers, in place of the answer; `request` cuts without letting it through. Once.
-   */
-  cutAt(text: string, what: 'request' | 'answer'): void;
-  /** Swallows everything, both ways, on existing and new connections, without closing one; until `pass`. */
-  blackHole(): void;
-  pass(): void;
-  /** Cuts all connections now. */
-  cut(): void;
-  stop(): Promise<void>;
-}
+/** A TCP proxy in front of a server, whose connections can be cut and refused for a while. */
+export class TcpProxy {
+  private readonly sockets = new Set<Socket>();
+  private server: Server | null = null;
+  private port = 0;
 
-/** Stands between a client and a server, and loses what a network may lose. */
-export async function startTcpProxy(target: NetConnectOpts): Promise<TcpProxy> {
-  const pairs = new Set<readonly [Socket, Socket]>();
-  let trap: { text: string; what: 'request' | 'answer' } | null = null;
-  let swallow = false;
+  constructor(
+    private readonly targetHost: string,
+    private readonly targetPort: number,
+  ) {}
 
-  const server = createServer((client) => {
-    const upstream = connect(target);
-    const pair = [client, upstream] as const;
-    let cutAtAnswer = false;
-    pairs.add(pair);
-    const destroy = () => {
-      pairs.delete(pair);
-      client.destroy();
-      upstream.destroy();
-    };
-    client.on('data', (data) => {
-      if (swallow) return;
-      if (trap !== null && data.includes(trap.text)) {
-        const { what } = trap;
-        trap = null;
-        if (what === 'request') return destroy();
-        cutAtAnswer = true;
+  get address(): string {
+    return `127.0.0.1:${this.port}`;
+  }
+
+  /** Listens, on the same port each time. */
+  async open(): Promise<void> {
+    this.server = createServer((inbound) => {
+      const outbound = connect(this.targetPort, this.targetHost);
+      for (const [one, other] of [
+        [inbound, outbound],
+        [outbound, inbound],
+      ] as const) {
+        this.sockets.add(one);
+        one.on('error', () => other.destroy());
+        one.on('close', () => {
+          this.sockets.delete(one);
+          other.destroy();
+        });
+        one.pipe(other);
       }
-      upstream.write(data);
     });
-    upstream.on('data', (data) => {
-      if (swallow) return;
-      if (cutAtAnswer) return destroy();
-      client.write(data);
-    });
-    for (const socket of pair) {
-      // The other end learns of it by the close that follows.
-      socket.on('error', destroy);
-      socket.on('close', destroy);
-    }
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
+    this.server.listen(this.port, '127.0.0.1');
+    await once(this.server, 'listening');
+    this.port = (this.server.address() as AddressInfo).port;
+  }
 
-  const cut = () => {
-    for (const [client, upstream] of pairs) {
-      client.destroy();
-      upstream.destroy();
-    }
-  };
-  return {
-    port: (server.address() as { port: number }).port,
-    cutAt(text, what) {
-      trap = { text, what };
-    },
-    blackHole() {
-      swallow = true;
-    },
-    pass() {
-      swallow = false;
-    },
-    cut,
-    async stop() {
-      cut();
-      server.close();
-      await once(server, 'close');
-    },
-  };
+  /** Cuts every connection and refuses new ones. */
+  async cut(): Promise<void> {
+    const { server } = this;
+    this.server = null;
+    const closed = server && once(server, 'close');
+    server?.close();
+    for (const socket of this.sockets) socket.destroy();
+    await closed;
+  }
 }

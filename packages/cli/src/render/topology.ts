@@ -47,15 +47,14 @@ export function renderBar(ranges: readonly SlotRange[], slots: number): string {
   for (const { from, to, shard } of ranges) {
     const left = column(from);
     const right = column(to);
-    bar[left] = from === 0 ? '├' : '┼';
-    if (to === slots) bar[right] = '┤';
+    if (left > 0 && left < BAR_COLUMNS - 1) bar[left] = '┼';
     const label = ` ${shard} `;
     const room = right - left - 1;
     if (label.length > room) continue;
     const at = left + 1 + Math.floor((room - label.length) / 2);
     for (let i = 0; i < label.length; i++) bar[at + i] = label[i] as string;
   }
-  return bar.join('');
+  return `├${bar.slice(1, -1).join('')}┤`;
 }
 
 function renderNodes(topology: TopologyReply): string[] {

@@ -95,11 +95,11 @@ function variableOf(key: SettingKey): string {
   return `SPILL_${key.toUpperCase()}`;
 }
 
-/** `dedupe_window is "10" (--dedupe-window):`, a password in a URL left out. */
+/** `dedupe_window is "10" (--dedupe-window):`, the login in a URL left out. */
 function sentence(key: SettingKey, given: Given): string {
   const value = JSON.stringify(given.value, (_, part) => (typeof part === 'bigint' ? String(part) : part));
   const shown = value.length > 120 ? `${value.slice(0, 117)}...` : value;
-  return `${key} is ${shown.replace(/(:\/\/[^:/@\s"]*):[^@"]*@/g, '$1:***@')} (${given.from}):`;
+  return `${key} is ${shown.replace(/:\/\/[^/@\s"]*@/g, '://***@')} (${given.from}):`;
 }
 
 function readConfigFile(path: string, problems: string[]): Readonly<Record<string, unknown>> {

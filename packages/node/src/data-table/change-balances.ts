@@ -16,26 +16,6 @@ const INT8_MIN = -(2n ** 63n);
 const INT8_MAX = 2n ** 63n - 1n;
 
 /**
- * Notes the balance of these locked rows as `opening` where spill has not changed them before. A row with a NULL
- * balance gets none: it will be refused anyway.
- */
-export async function noteOpenings(
-  client: pg.PoolClient,
-  { sql, mapping }: DataTableContext,
-  accounts: readonly string[],
-): Promise<void> {
-  if (accounts.length === 0) return;
-  await client.query(
-    `INSERT INTO spill.opening (account, balance)
-     SELECT ${sql.account}, ${sql.minorUnits} FROM ${sql.table} t
-     LEFT JOIN spill.opening o ON o.account = ${sql.account}
-     WHERE t.${sql.idColumn} = ANY($1::${sql.keyArray}) AND o.account IS NULL AND t.${sql.balanceColumn} IS NOT NULL
-     ON CONFLICT (account) DO NOTHING`,
-    [accountKeys(accounts, mapping)],
-  );
-}
-
-/**
  * Adds to the balances of locked rows (accounts ascending). One statement where all goes well; what a constraint, a
  * trigger or the column's range refuses is narrowed down to its accounts by savepoint and halving, and returned.
  * Transient errors and lost connections are thrown.

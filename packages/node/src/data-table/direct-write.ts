@@ -1,7 +1,7 @@
 import { canonicalAccount, type DirectOutcome, type DirectTransaction, TransientDataTableError } from '@spill/core';
 import type pg from 'pg';
 import { timestampParameter } from './binary-array.js';
-import { changeBalances, noteOpenings } from './change-balances.js';
+import { changeBalances } from './change-balances.js';
 import type { DataTableContext } from './data-table-context.js';
 import { lockAccounts } from './lock-accounts.js';
 import { LEDGER_COLUMNS, toLedgerRow } from './read-ledger.js';
@@ -32,7 +32,6 @@ async function write(
   const refusal = (await lockAccounts(client, context, [account])).get(account);
   // A row that is not to be had says nothing about the id: it may have taken effect before.
   if (refusal === undefined) {
-    await noteOpenings(client, context, [account]);
     const inserted = await client.query(
       `INSERT INTO spill.ledger (account, id, amount, timestamp, state) VALUES ($1, $2, $3, $4::timestamptz, 'applied')
        ON CONFLICT (account, id) DO NOTHING`,

@@ -10,7 +10,7 @@ import {
 import type pg from 'pg';
 import { int4Array, safeIntegerArray, textArray } from './binary-array.js';
 import { BlockedError } from './blocked-error.js';
-import { type Change, changeBalances, noteOpenings } from './change-balances.js';
+import { type Change, changeBalances } from './change-balances.js';
 import { classifyError, describeError, sqlState } from './classify-error.js';
 import type { DataTableContext } from './data-table-context.js';
 import { type Inserted, insertLedgerRows } from './insert-ledger-rows.js';
@@ -58,13 +58,6 @@ async function fold(
     const usable = splitCanonical(groups.accounts, context, refused);
     const unlocked = await ownSpecific(() => lockAccounts(client, context, usable));
     for (const [account, refusal] of unlocked) refused.set(account, refusal);
-    await ownSpecific(() =>
-      noteOpenings(
-        client,
-        context,
-        usable.filter((account) => !refused.has(account)),
-      ),
-    );
   }
 
   const batch = ledgerBatch(request, groups, refused);

@@ -3,6 +3,7 @@ import type pg from 'pg';
 import { accountKeys } from './account-keys.js';
 import { classifyError, describeError, setAsideReason, sqlState } from './classify-error.js';
 import type { DataTableContext } from './data-table-context.js';
+import type { TableSql } from './table-sql.js';
 import { withSavepoint } from './with-savepoint.js';
 
 export interface Refusal {
@@ -18,6 +19,8 @@ export const REFUSALS_MAX = 128;
  * reason. All locks are taken in the order of the account's bytes: first waiting for at most `lockMsMax`, so that
  * spill's own folds of one hot row queue behind each other; then without waiting, so that only what is locked for
  * long, or by others, is set aside.
+ *
+ * The balance of each locked row is noted as its opening, if it has none yet.
  *
  * FOR NO KEY UPDATE is what changing a balance needs. FOR UPDATE would also wait for every session that has inserted
  * a row with a foreign key to the account.
@@ -40,11 +43,7 @@ export async function lockAccounts(
     await createAccounts(client, context, missing, refused);
     for (const account of missing) if (!refused.has(account)) existing.add(account);
   }
-  const locked = await client.query(
-    `SELECT ${sql.account} AS account FROM ${sql.table} t WHERE t.${sql.idColumn} = ANY($1::${sql.keyArray})
-     ORDER BY ${sql.account} FOR NO KEY UPDATE OF t SKIP LOCKED`,
-    [keys],
-  );
+  const locked = await client.query(lockAndNote(sql, 'SELECT account FROM locked', 'SKIP LOCKED'), [keys]);
   const held = new Set(locked.rows.map((row) => row.account as string));
   for (const account of accounts) {
     if (held.has(account) || refused.has(account)) continue;
@@ -58,6 +57,23 @@ export async function lockAccounts(
   return refused;
 }
 
+/**
+ * Locks rows in the order of their accounts, and notes their balances as `opening` where spill has not changed them
+ * before: in one statement, since looking up 10,000 rows twice costs as much as locking them. A row with a NULL balance
+ * gets no opening; it will be refused anyway.
+ */
+function lockAndNote(sql: TableSql, answer: string, wait: '' | 'SKIP LOCKED' = ''): string {
+  return `WITH locked AS MATERIALIZED (
+      SELECT ${sql.account} AS account, ${sql.minorUnits} AS balance FROM ${sql.table} t
+      WHERE t.${sql.idColumn} = ANY($1::${sql.keyArray}) ORDER BY ${sql.account} FOR NO KEY UPDATE OF t ${wait}
+    ), noted AS (
+      INSERT INTO spill.opening (account, balance)
+      SELECT l.account, l.balance FROM locked l
+      WHERE l.balance IS NOT NULL AND NOT EXISTS (SELECT FROM spill.opening o WHERE o.account = l.account)
+      ON CONFLICT (account) DO NOTHING
+    ) ${answer}`;
+}
+
 /** Whether every row is there and locked now. A lock that does not come in time undoes this attempt. */
 async function lockWaiting(
   client: pg.PoolClient,
@@ -67,13 +83,7 @@ async function lockWaiting(
 ): Promise<boolean> {
   try {
     const result = await withSavepoint(client, 'waiting', () =>
-      client.query(
-        `WITH locked AS MATERIALIZED (
-           SELECT t.${sql.idColumn} FROM ${sql.table} t WHERE t.${sql.idColumn} = ANY($1::${sql.keyArray})
-           ORDER BY ${sql.account} FOR NO KEY UPDATE OF t
-         ) SELECT count(*)::int AS locked FROM locked`,
-        [keys],
-      ),
+      client.query(lockAndNote(sql, 'SELECT count(*)::int AS locked FROM locked'), [keys]),
     );
     return result.rows[0].locked === expected;
   } catch (error) {

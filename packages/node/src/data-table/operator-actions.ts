@@ -10,7 +10,7 @@ import {
   type Watermark,
 } from '@spill/core';
 import type pg from 'pg';
-import { changeBalances, noteOpenings } from './change-balances.js';
+import { changeBalances } from './change-balances.js';
 import type { DataTableContext } from './data-table-context.js';
 import { lockAccounts } from './lock-accounts.js';
 import { LEDGER_COLUMNS, toLedgerRow } from './read-ledger.js';
@@ -61,7 +61,6 @@ export async function moveSetAside(
     const locked = (await lockAccounts(client, context, [toAccount])).get(toAccount);
     const row = await lockSetAside(client, key);
     if (locked !== undefined) throw new OperatorActionError('conflict', `${show(toAccount)}: ${locked.detail}`);
-    await noteOpenings(client, context, [toAccount]);
     const refused = (await changeBalances(client, context, [{ account: toAccount, delta: row.amount }])).get(toAccount);
     if (refused !== undefined) throw new OperatorActionError('conflict', `${show(toAccount)}: ${refused.detail}`);
     const moved = await client.query(

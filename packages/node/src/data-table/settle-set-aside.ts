@@ -1,7 +1,7 @@
 import { type LedgerRow, setAsideBackoffMs, TransientDataTableError } from '@spill/core';
 import type pg from 'pg';
 import { textArray } from './binary-array.js';
-import { changeBalances, noteOpenings } from './change-balances.js';
+import { changeBalances } from './change-balances.js';
 import type { DataTableContext } from './data-table-context.js';
 import { lockAccounts, type Refusal } from './lock-accounts.js';
 import { LEDGER_COLUMNS, toLedgerRow } from './read-ledger.js';
@@ -102,7 +102,6 @@ async function applyRows(
   const applied: LedgerRow[] = [];
   const refused: { row: LedgerRow; refusal: Refusal }[] = [];
   if (rows.length === 0) return { applied, refused };
-  await noteOpenings(client, context, [account]);
   const parts = [rows];
   let refusedParts = 0;
   while (parts.length > 0) {

@@ -32,6 +32,8 @@ export interface FoldLoopSettings {
   readonly logId: string;
   readonly foldAgeMs: number;
   readonly foldCount: number;
+  /** As far as the log itself knows that it was folded: a watermark below it was set back. */
+  readonly foldedUpTo: number;
 }
 
 export interface FoldLoopPorts {
@@ -67,7 +69,7 @@ export class FoldLoop {
   error: string | null = null;
   private at: Watermark | null = null;
   /** What the last look at the row should find. */
-  private expected = 0;
+  private expected: number;
   private refoldingTo = 0;
   private attempts = 0;
   private marksMax = EVERY_MARK;
@@ -81,7 +83,9 @@ export class FoldLoop {
   constructor(
     private readonly settings: FoldLoopSettings,
     private readonly ports: FoldLoopPorts,
-  ) {}
+  ) {
+    this.expected = settings.foldedUpTo;
+  }
 
   /** null: not looked yet, or not certain. */
   get watermark(): number | null {
@@ -187,6 +191,9 @@ export class FoldLoop {
     if (verdict.verdict === 'behind') {
       this.refoldingTo = this.expected;
       this.ports.onRefolding(true);
+    } else if (this.refoldingTo === 0) {
+      // A predecessor may have said so and ended before it had caught up.
+      this.ports.onRefolding(false);
     }
     this.expected = this.at.sequence;
     this.ports.onWatermark(this.at.sequence, 'looked', 0);

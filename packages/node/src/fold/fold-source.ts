@@ -3,17 +3,15 @@
  * forgotten; and from the log itself where the data table was set back to before what is forgotten.
  */
 import {
-  batchAmount,
-  batchTimestamp,
+  type AcceptedRow,
+  acceptedRows,
   type FoldRows,
-  isAccepted,
   type KnownIds,
   type Pending,
-  readRecord,
-  recordHash,
-  type Stored,
+  type VouchedRecord,
+  VouchedRecords,
 } from '@spill/core';
-import type { JetStreamLog } from '../nats/log.js';
+import type { JetStreamLog, LogMessage } from '../nats/log.js';
 import type { RecordMarks } from '../shard/record-marks.js';
 
 export interface FoldRange {
@@ -78,36 +76,31 @@ export class FoldSource {
   private async fromLog(watermark: number, rowsMax: number): Promise<FoldRange> {
     const columns = emptyColumns();
     let end: FoldRange['to'] | null = null;
+    // What a repair accepted as lost is passed over here as it is in the replay.
+    const records = new VouchedRecords<LogMessage>();
+    const take = (vouched: VouchedRecord<LogMessage> | null): void => {
+      if (!vouched) return;
+      const { message, record, hash } = vouched;
+      for (const row of acceptedRows(record)) addRow(columns, row, message.sequence);
+      end = { sequence: message.sequence, number: record.number, hash };
+    };
     for await (const message of this.log.read(watermark + 1, this.foldedUpTo())) {
-      const record = readRecord(message.bytes);
-      let index = 0;
-      for (const event of record.events)
-        if (event.type === 'stored') index = addStored(columns, event, message.sequence, index);
-      end = { sequence: message.sequence, number: record.number, hash: recordHash(message.bytes) };
+      take(records.next(message).vouched);
       if (columns.ids.length >= rowsMax) break;
     }
+    if (columns.ids.length < rowsMax) take(records.end());
     if (!end) throw new Error(`the log has no record after ${watermark}`);
     return { marks: 1, to: end, rows: { length: columns.ids.length, ...columns } };
   }
 }
 
-function addStored(columns: FoldColumns, event: Stored, sequence: number, firstIndex: number): number {
-  const { batch } = event;
-  let index = firstIndex;
-  let idAt = batch.idsAt;
-  for (let row = 0; row < batch.rows; row++) {
-    const idTo = idAt + (batch.bytes[batch.idLengthsAt + row] as number);
-    if (isAccepted(event, row)) {
-      columns.accounts.push(batch.accounts[batch.view.getUint16(batch.accountsAt + 2 * row, true)] as string);
-      columns.ids.push(Buffer.from(batch.bytes.buffer, batch.bytes.byteOffset + idAt, idTo - idAt).toString('utf8'));
-      columns.amounts.push(batchAmount(batch, row));
-      columns.timestamps.push(batchTimestamp(batch, row));
-      columns.sequences.push(sequence);
-      columns.indexes.push(index++);
-    }
-    idAt = idTo;
-  }
-  return index;
+function addRow(columns: FoldColumns, row: AcceptedRow, sequence: number): void {
+  columns.accounts.push(row.account);
+  columns.ids.push(row.id);
+  columns.amounts.push(row.amount);
+  columns.timestamps.push(row.timestamp);
+  columns.sequences.push(sequence);
+  columns.indexes.push(row.index);
 }
 
 function emptyColumns(): FoldColumns {

@@ -241,7 +241,8 @@ async function ensureStream(jsm: JetStreamManager, names: Names, create: CreateL
   }
 }
 
-function logConfig(names: Names, shard: number, replicas: number): Partial<StreamConfig> {
+/** What the stream of a log must be like: nothing in it drops or delays an acknowledged record. */
+export function logConfig(names: Names, shard: number, replicas: number): Partial<StreamConfig> {
   return {
     name: names.logStream(shard),
     description: `spill: the log of shard ${shard}`,

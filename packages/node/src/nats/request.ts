@@ -1,4 +1,4 @@
-import { ErrorCode, headers as emptyHeaders, type MsgHdrs, type NatsConnection, NatsError } from 'nats';
+import { ErrorCode, Events, headers as emptyHeaders, type MsgHdrs, type NatsConnection, NatsError } from 'nats';
 
 export type { NatsConnection } from 'nats';
 
@@ -31,20 +31,53 @@ const NOT_SENT: ReadonlySet<string> = new Set([
   ErrorCode.BadSubject,
 ]);
 
+/**
+ * Requests on a connection that reconnects by itself. While it is away nothing is sent, since the client library would
+ * keep or drop it as it likes; what is under way when it breaks ends at once, as `no_answer`: no answer can come.
+ */
 export function requesterOf(nc: NatsConnection): Requester {
-  return async (subject, payload, options) => {
-    try {
-      const headers = options.headers && natsHeaders(options.headers);
-      const timeout = Math.max(1, Math.ceil(options.timeoutMs));
-      const msg = await nc.request(subject, payload, headers ? { timeout, headers } : { timeout });
-      return { outcome: 'answer', data: msg.data, error: serviceErrorHeaders(msg.headers) };
-    } catch (error) {
-      const code = error instanceof NatsError ? error.code : '';
-      if (code === ErrorCode.NoResponders) return { outcome: 'no_responders' };
-      const detail = error instanceof Error ? error.message : String(error);
-      return NOT_SENT.has(code) ? { outcome: 'not_sent', detail } : { outcome: 'no_answer', detail };
-    }
+  let connected = true;
+  const underWay = new Set<() => void>();
+  void followStatus(nc, (isConnected) => {
+    connected = isConnected;
+    if (!isConnected) for (const lose of underWay) lose();
+  });
+  return (subject, payload, options) => {
+    if (!connected) return Promise.resolve({ outcome: 'not_sent', detail: 'the connection to NATS is away' });
+    return new Promise((resolve) => {
+      const lose = (): void => resolve({ outcome: 'no_answer', detail: 'the connection to NATS broke' });
+      underWay.add(lose);
+      void requestOnce(nc, subject, payload, options).then((outcome) => {
+        underWay.delete(lose);
+        resolve(outcome);
+      });
+    });
   };
+}
+
+async function followStatus(nc: NatsConnection, tell: (connected: boolean) => void): Promise<void> {
+  for await (const { type } of nc.status()) {
+    if (type === Events.Disconnect) tell(false);
+    else if (type === Events.Reconnect) tell(true);
+  }
+}
+
+async function requestOnce(
+  nc: NatsConnection,
+  subject: string,
+  payload: Uint8Array,
+  { timeoutMs, headers }: RequestOptions,
+): Promise<RequestOutcome> {
+  const timeout = Math.max(1, Math.ceil(timeoutMs));
+  try {
+    const msg = await nc.request(subject, payload, headers ? { timeout, headers: natsHeaders(headers) } : { timeout });
+    return { outcome: 'answer', data: msg.data, error: serviceErrorHeaders(msg.headers) };
+  } catch (error) {
+    const code = error instanceof NatsError ? error.code : '';
+    if (code === ErrorCode.NoResponders) return { outcome: 'no_responders' };
+    const detail = error instanceof Error ? error.message : String(error);
+    return NOT_SENT.has(code) ? { outcome: 'not_sent', detail } : { outcome: 'no_answer', detail };
+  }
 }
 
 function natsHeaders(values: Readonly<Record<string, string>>): MsgHdrs {

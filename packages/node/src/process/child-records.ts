@@ -1,6 +1,7 @@
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isStillRunning, type ProcessIdentity, processIdentity } from '../nats/process-identity.js';
+import { readIdentity } from './read-identity.js';
 
 /**
  * One file a child in the data folder, `children/<pid>.json`: which processes a node has started, so that the next
@@ -49,14 +50,6 @@ export class ChildRecords {
   private path(pid: number): string {
     return join(this.folder, `${pid}.json`);
   }
-}
-
-function readIdentity(path: string): ProcessIdentity | null {
-  if (!path.endsWith('.json')) return null; // Half written when its node was killed.
-  const parsed = JSON.parse(readFileSync(path, 'utf8')) as Partial<ProcessIdentity>;
-  const { pid, startTime, commandLine } = parsed;
-  if (typeof pid !== 'number' || typeof startTime !== 'string' || typeof commandLine !== 'string') return null;
-  return { pid, startTime, commandLine };
 }
 
 const LOOK_AGAIN_MS = 20;

@@ -1,6 +1,7 @@
-import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isStillRunning, type ProcessIdentity, processIdentity } from '../nats/process-identity.js';
+import { readIdentity } from './read-identity.js';
 
 import { StartError } from './start-error.js';
 
@@ -47,7 +48,7 @@ export function lockDataFolder(dataDir: string): () => void {
     rmSync(mine, { force: true });
   }
   return () => {
-    if (readHolder(path)?.pid === process.pid) rmSync(path, { force: true });
+    if (readIdentity(path)?.pid === process.pid) rmSync(path, { force: true });
   };
 }
 
@@ -61,15 +62,6 @@ function tryLink(from: string, to: string): boolean {
   }
 }
 
-function readHolder(path: string): ProcessIdentity | null {
-  try {
-    return JSON.parse(readFileSync(path, 'utf8')) as ProcessIdentity;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
-  }
-}
-
 function refuseLive(dataDir: string, holder: ProcessIdentity | null): void {
   if (holder && isStillRunning(holder)) throw new DataFolderTakenError(dataDir, holder.pid);
 }
@@ -79,7 +71,7 @@ function refuseLive(dataDir: string, holder: ProcessIdentity | null): void {
  * at once more: a live one is put back.
  */
 function removeStale(dataDir: string, path: string): void {
-  refuseLive(dataDir, readHolder(path));
+  refuseLive(dataDir, readIdentity(path));
   const aside = `${path}.stale.${process.pid}`;
   try {
     renameSync(path, aside);
@@ -87,7 +79,7 @@ function removeStale(dataDir: string, path: string): void {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
     throw error;
   }
-  const moved = readHolder(aside);
+  const moved = readIdentity(aside);
   if (moved && isStillRunning(moved)) tryLink(aside, path);
   rmSync(aside, { force: true });
   refuseLive(dataDir, moved);

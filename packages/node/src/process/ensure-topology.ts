@@ -8,6 +8,7 @@ import { type StoredTopology, TopologyRaceError, TopologyStore } from '../nats/t
 import type { NodeLog } from './node-log.js';
 import { type NodeMemory, rememberNode } from './node-memory.js';
 import { StartError } from './start-error.js';
+import { withoutLogin } from './without-login.js';
 
 export const SHARD_COUNT_DEFAULT = 3;
 export const LARGE_THRESHOLD_DEFAULT = 1_000_000n;
@@ -34,7 +35,12 @@ export async function ensureTopology(
   ensure: EnsureTopology,
 ): Promise<{ store: TopologyStore; stored: StoredTopology }> {
   const { nc, names, settings, memory } = ensure;
-  const exists = await hasTopology(nc, names);
+  const exists = await hasTopology(nc, names).catch((error: Error) => {
+    throw new StartError(
+      `JetStream does not answer on ${serverName(settings)} (${error.message}): its configuration needs a jetstream block`,
+      { cause: error },
+    );
+  });
   if (!exists && memory.cluster !== null) throw lostTopology(settings);
   const store = await TopologyStore.open(
     nc,
@@ -68,7 +74,14 @@ async function create(ensure: EnsureTopology, store: TopologyStore): Promise<Sto
   const small = { ...NO_SMALL_STATE, horizon };
   for (let shard = 1; shard <= shardCount; shard++) {
     const logId = randomBytes(16).toString('hex');
-    logIds.push(await createLog(nc, names, { shard, logId, replicas, small }));
+    try {
+      logIds.push(await createLog(nc, names, { shard, logId, replicas, small }));
+    } catch (error) {
+      // Another node was first, and its shards have begun to write.
+      const theirs = await store.read();
+      if (theirs) return theirs;
+      throw new StartError(`the log of shard ${shard} can't be made: ${(error as Error).message}`, { cause: error });
+    }
   }
   const topology = firstTopology({
     node: ensure.node,
@@ -115,8 +128,12 @@ function checkFixed(settings: Settings, topology: Topology): void {
   if (problems.length > 0) throw new StartError(problems.join('\n'));
 }
 
+function serverName(settings: Settings): string {
+  return settings.nats === null ? `the embedded server (${settings.dataDir}/jetstream)` : withoutLogin(settings.nats);
+}
+
 function lostTopology(settings: Settings): StartError {
-  const where = settings.nats ?? `the JetStream folder in ${settings.dataDir}`;
+  const where = serverName(settings);
   return new StartError(
     `the topology of this cluster is missing on ${where}, though the data folder ${settings.dataDir} knows it: ` +
       'JetStream has lost it, or this is another server. Restore it from a backup; a new cluster needs a new --data-dir',

@@ -7,13 +7,14 @@ import {
 } from '../nats/server-version.js';
 import type { NodeLog } from './node-log.js';
 import { StartError } from './start-error.js';
+import { withoutLogin } from './without-login.js';
 
 /** @throws StartError for a server whose acknowledgement would not mean durable; warns of one that is only old. */
 export function checkServerVersion(url: string, version: string, log: NodeLog): void {
   const verdict = verdictOf(version);
   if (verdict === 'refuse') {
     throw new StartError(
-      `nats is ${JSON.stringify(url)}: its version ${version} is older than ${MINIMUM_SERVER_VERSION}, before which an ` +
+      `nats is ${JSON.stringify(withoutLogin(url))}: its version ${version} is older than ${MINIMUM_SERVER_VERSION}, before which an ` +
         `acknowledged record may be lost; update it to ${RECOMMENDED_SERVER_VERSION} or newer`,
     );
   }
@@ -46,7 +47,7 @@ export async function verifySync(settings: Settings): Promise<boolean> {
   }
   if (settings.acceptUnverifiedSync) return false;
   throw new StartError(
-    `nats is ${JSON.stringify(settings.nats)}: ${why}. Set "sync_interval: always" in its jetstream block and name its ` +
+    `nats is ${JSON.stringify(withoutLogin(settings.nats ?? ''))}: ${why}. Set "sync_interval: always" in its jetstream block and name its ` +
       'monitor with --nats-monitor http://host:8222, or accept the risk with --accept-unverified-sync',
   );
 }

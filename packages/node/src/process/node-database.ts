@@ -5,6 +5,7 @@ import { keepEmbeddedDatabase } from './keep-embedded-database.js';
 import type { DatabaseConfig } from './messages.js';
 import type { NodeLog } from './node-log.js';
 import { StartError } from './start-error.js';
+import { withoutLogin } from './without-login.js';
 
 export interface NodeDatabase {
   /** For the processes. */
@@ -84,7 +85,7 @@ async function openPostgres(settings: Settings, url: string, log: NodeLog): Prom
     await look();
   } catch (error) {
     if (!(error instanceof DataTableUnavailableError))
-      throw asStartError(error, `database_url is ${withoutPassword(url)}`);
+      throw asStartError(error, `database_url is ${JSON.stringify(withoutLogin(url))}`);
     log.warn(`${error.message}; transactions are stored all the same, and folded once it is back`);
     lookAgain(error.message);
   }
@@ -111,8 +112,4 @@ function asStartError(error: unknown, what: string): unknown {
   if (!(error instanceof DataTableSchemaError)) return error;
   const lines = error.problems.map((problem) => `${what}: ${problem}`);
   return new StartError(lines.join('\n'), { cause: error });
-}
-
-function withoutPassword(url: string): string {
-  return JSON.stringify(url.replace(/(:\/\/[^:/@]*):[^@]*@/, '$1:***@'));
 }

@@ -1,10 +1,11 @@
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import type { Settings } from '../config/settings.js';
 import { StartError } from './start-error.js';
+import { writeDurably } from './write-durably.js';
 
 const MEMORY = v.object({
   format: v.literal(1),
@@ -59,9 +60,7 @@ export async function recallNode(settings: Settings): Promise<NodeMemory> {
 }
 
 export function rememberNode(dataDir: string, memory: NodeMemory): void {
-  const path = join(dataDir, 'node.json');
-  writeFileSync(`${path}.new`, `${JSON.stringify(memory, undefined, 2)}\n`);
-  renameSync(`${path}.new`, path);
+  writeDurably(join(dataDir, 'node.json'), `${JSON.stringify(memory, undefined, 2)}\n`);
 }
 
 async function firstMemory(settings: Settings): Promise<NodeMemory> {

@@ -17,6 +17,7 @@ import { HeartbeatStore } from '../nats/heartbeat-store.js';
 import { watchConnection } from '../nats/watch-connection.js';
 import { keepDirectMarksFew } from '../supervisor/direct-marks.js';
 import { startSupervisor } from '../supervisor/supervisor.js';
+import { verifyFor } from '../supervisor/verify.js';
 import { ChildRecords } from './child-records.js';
 import { lockDataFolder } from './data-folder.js';
 import { keepEmbeddedNats } from './embedded-nats.js';
@@ -27,6 +28,7 @@ import { openNodeDatabase } from './node-database.js';
 import { type NodeLog, openNodeLog } from './node-log.js';
 import { recallNode } from './node-memory.js';
 import { StartError } from './start-error.js';
+import { withoutLogin } from './without-login.js';
 
 export interface RunningNode {
   /** Where clients connect: the first server. */
@@ -152,6 +154,8 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
   }
   children.start(stored.topology);
 
+  const table = openDataTable(database.config);
+  started.push(() => table.close());
   const supervisor = await startSupervisor({
     nc,
     names,
@@ -159,11 +163,10 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     version: options.version,
     topology: store,
     processes: () => children.snapshot(),
+    verify: verifyFor({ nc, names, topology: store, heartbeats, table }),
     onError: (message) => log.error(message),
   });
   started.push(() => supervisor.stop());
-
-  const table = openDataTable(database.config);
   const endMarks = keepDirectMarksFew({
     table,
     topology: async () => (await store.require()).topology,
@@ -172,16 +175,13 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     maxClockSkewMicros: tuning.maxClockSkewMs * 1000,
     onError: (message) => log.error(message),
   });
-  started.push(async () => {
-    await endMarks();
-    await table.close();
-  });
+  started.push(endMarks);
 
   const undo = async (): Promise<void> => {
     for (const stop of started.splice(0).reverse()) await stop();
   };
   return {
-    url: nats.url.split(',')[0] as string,
+    url: withoutLogin(nats.url.split(',')[0] as string),
     syncVerified: nats.syncVerified,
     ready,
     stop: async () => {
@@ -222,7 +222,7 @@ async function connect(url: string, name: string, settings: Settings): ReturnTyp
     return await connectNats({ servers: url.split(','), name, reconnect: true });
   } catch (error) {
     throw new StartError(
-      `nats is ${JSON.stringify(settings.nats ?? url)}: no server answers there (${(error as Error).message}); ` +
+      `nats is ${JSON.stringify(withoutLogin(settings.nats ?? url))}: no server answers there (${(error as Error).message}); ` +
         'start it, or name another with --nats',
     );
   }

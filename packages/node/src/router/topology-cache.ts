@@ -4,6 +4,9 @@ import type { StoredTopology, TopologyStore } from '../nats/topology-store.js';
 /** What the cache needs of a `TopologyStore`. */
 export type TopologySource = Pick<TopologyStore, 'require' | 'watch'>;
 
+/** A read that takes longer has failed: whoever waits for it has a deadline of some seconds, and tries again. */
+const READ_MS_MAX = 1_000;
+
 /**
  * The newest topology that this process has seen: fed by a watch, which is only a hint, and read again whenever an
  * answer says that it is old. An older document than the one in hand is never taken.
@@ -62,8 +65,16 @@ export class TopologyCache {
   }
 
   private async read(): Promise<Topology> {
-    this.take(await this.source.require());
-    return this.newest;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`the topology was not read within ${READ_MS_MAX} ms`)), READ_MS_MAX);
+    });
+    try {
+      this.take(await Promise.race([this.source.require(), late]));
+      return this.newest;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   private take(stored: StoredTopology): void {

@@ -17,6 +17,8 @@ const unpackr = new Unpackr({ useRecords: false });
 export interface QuestionPorts {
   readonly state: ShardState;
   readonly pending: Pending;
+  /** The record in which an operator last accepted a loss; 0: none. */
+  readonly rebasedAt: number;
   /** The last acknowledged record. */
   acknowledged(): number;
   /** The topology at `epoch` or newer has been taken up. */
@@ -87,8 +89,12 @@ function answersAsOwner(
 function pendingSums(
   question: Extract<ShardQuestion, { ask: 'pending' }>,
   epoch: number,
-  { state, pending }: QuestionPorts,
+  { state, pending, rebasedAt }: QuestionPorts,
 ): ShardAnswer {
+  if (question.watermark < rebasedAt) {
+    // What is folded again after a repair is in the row already, though beyond the watermark.
+    return { answer: 'unavailable', message: `the log is folded again after its repair, up to record ${rebasedAt}` };
+  }
   // Another log, or a watermark that is too old or too new for what is in memory: SQL has to be read again.
   if (question.logId !== state.logId || !pending.canAnswer(question.watermark)) return { answer: 'again' };
   const sums: string[] = [];

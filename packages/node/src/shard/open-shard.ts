@@ -23,10 +23,13 @@ import {
   readRecord,
   recordHash,
   replayRecord,
+  type ShardEntry,
   type ShardState,
   shardOf,
   slotOf,
   type Topology,
+  type VouchedRecord,
+  VouchedRecords,
   type Witness,
   writeRecord,
 } from '@spill/core';
@@ -39,6 +42,8 @@ export type Opened =
       readonly state: ShardState;
       readonly topology: Topology;
       readonly lastRecordTime: number;
+      /** The record in which an operator last accepted a loss, as far as the replay saw one; else 0. */
+      readonly rebasedAt: number;
     }
   | { readonly outcome: 'superseded'; readonly detail: string }
   | { readonly outcome: 'damaged'; readonly missing: string };
@@ -72,7 +77,7 @@ export async function openShard(open: OpenShard): Promise<Opened> {
     if (entry.state === 'damaged') {
       return { outcome: 'damaged', missing: entry.reason ?? 'marked damaged before' };
     }
-    const read = await readEnd(open);
+    const read = await readEnd(open, entry);
     if ('outcome' in read) return read;
     const { last, verdict } = read;
     switch (verdict.verdict) {
@@ -86,7 +91,7 @@ export async function openShard(open: OpenShard): Promise<Opened> {
         await new Promise((resolve) => setTimeout(resolve, CATCH_UP_POLL_MS));
         continue;
       case 'fold_only':
-        return replay(open, topology, last, 'fold_only');
+        return replay(open, read.topology, last, 'fold_only');
       case 'append': {
         const opened = await appendOpened(open, last);
         if (opened === 'fenced') continue;
@@ -105,29 +110,42 @@ interface End {
   readonly hash: string;
 }
 
+/** @throws RecordFormatError naming the record. */
 function readEndOf(message: LogMessage): End {
-  return { message, record: readRecord(message.bytes), hash: recordHash(message.bytes) };
+  try {
+    return { message, record: readRecord(message.bytes), hash: recordHash(message.bytes) };
+  } catch (error) {
+    if (!(error instanceof RecordFormatError)) throw error;
+    throw new RecordFormatError(`the last record ${message.sequence} cannot be read: ${error.message}`, {
+      cause: error,
+    });
+  }
 }
 
 async function readEnd(
   open: OpenShard,
-): Promise<Extract<Opened, { outcome: 'damaged' }> | { last: End; verdict: ReturnType<typeof judgeOpening> }> {
+  before: ShardEntry,
+): Promise<
+  Extract<Opened, { outcome: 'damaged' }> | { last: End; topology: Topology; verdict: ReturnType<typeof judgeOpening> }
+> {
   try {
     const info = await open.log.info();
     if (info.problems.length > 0) return { outcome: 'damaged', missing: info.problems.join('; ') };
     const witnesses = open.witnesses();
     const message = await open.log.last();
     if (!message) return { outcome: 'damaged', missing: 'the log is empty, though it was created with a first record' };
+    if (message.sequence < info.lastSequence) {
+      return { outcome: 'damaged', missing: `records ${message.sequence + 1} to ${info.lastSequence} are missing` };
+    }
     const after = await open.log.info();
     if (after.lastSequence < message.sequence) {
       return { outcome: 'damaged', missing: `record ${message.sequence} was there and is gone` };
     }
     const last = readEndOf(message);
-    const differing = await judgeEarlierWitnesses(open, witnesses, message.sequence);
-    if (differing) return { outcome: 'damaged', missing: differing };
-    // After the record: a successor may have begun meanwhile, and then this process says nothing about the log.
+    const broken = await compareWitnesses(open.log, before.logId, witnesses, info.firstSequence, message.sequence);
+    // After the record, or that of a successor who began in between would look like one that the topology forgot.
     const { topology } = await open.topologies.require();
-    const entry = shardOf(topology, open.shard)!;
+    const entry = shardOf(topology, open.shard) ?? before;
     const verdict = judgeOpening({
       logId: entry.logId,
       assignment: open.assignment,
@@ -140,31 +158,43 @@ async function readEnd(
       },
       witnesses,
     });
+    if (verdict.verdict === 'superseded') return { last, topology, verdict };
+    if (broken) return { outcome: 'damaged', missing: broken };
     if (last.record.epoch > topology.epoch) {
       return {
         outcome: 'damaged',
         missing: `the log has acted on epoch ${last.record.epoch}, the topology is at ${topology.epoch}: it lost something`,
       };
     }
-    return { last, verdict };
+    return { last, topology, verdict };
   } catch (error) {
-    if (error instanceof LogMissingError) return { outcome: 'damaged', missing: error.message };
+    if (error instanceof LogMissingError || error instanceof RecordFormatError) {
+      return { outcome: 'damaged', missing: error.message };
+    }
     throw error;
   }
 }
 
-/** A log that lost its tail unseen and grew past the witness again differs at the witness's own record. */
-async function judgeEarlierWitnesses(
-  open: OpenShard,
+/**
+ * Each witness against the very record that it remembers: a log that lost its end and has grown past it again is as long
+ * as it should be. Witnesses of a former log id say nothing any more.
+ */
+async function compareWitnesses(
+  log: JetStreamLog,
+  logId: string,
   witnesses: readonly Witness[],
+  firstSequence: number,
   lastSequence: number,
 ): Promise<string | null> {
   for (const witness of witnesses) {
-    if (witness.sequence >= lastSequence) continue;
-    const message = await open.log.get(witness.sequence);
-    const end = message && readEndOf(message);
-    const wrong = end && judgeWitness(witness, { ...end.record, sequence: witness.sequence, hash: end.hash });
-    if (wrong) return wrong;
+    const { sequence } = witness;
+    if (witness.logId !== logId || sequence < firstSequence || sequence >= lastSequence) continue;
+    const message = await log.get(sequence);
+    // Purged in between: it is folded.
+    if (!message && (await log.info()).firstSequence > sequence) continue;
+    if (!message) return `record ${sequence}, which ${witness.from} remembers, is missing`;
+    const broken = judgeWitness(witness, { logId, sequence, hash: recordHash(message.bytes) });
+    if (broken) return broken;
   }
   return null;
 }
@@ -217,34 +247,30 @@ async function replay(
   let lastRecordTime = 0;
   // What a repair accepted as lost is passed over: it is on record in the `rebased` that comes after it.
   let missing: string | null = null;
-  for await (const message of open.log.read(replayFrom, end.message.sequence)) {
-    const read = tryReadRecord(message);
-    if (typeof read === 'string') {
-      missing ??= read;
-      continue;
+  let rebasedAt = 0;
+  const records = new VouchedRecords<LogMessage>();
+  const take = ({ message, record, hash }: VouchedRecord<LogMessage>): void => {
+    if (record.events[0]?.type === 'rebased') {
+      missing = null;
+      rebasedAt = message.sequence;
     }
-    if (read.events[0]?.type === 'rebased') missing = null;
-    missing ??= state.sequence === 0 ? judgeFirst(message, read) : judgeLink(linkOf(state), read, message.sequence);
-    const hash = recordHash(message.bytes);
-    replayRecord(state, read, message.sequence, hash);
-    open.onReplayed(message, read, hash);
+    missing ??= state.sequence === 0 ? judgeFirst(message, record) : judgeLink(linkOf(state), record, message.sequence);
+    replayRecord(state, record, message.sequence, hash);
+    open.onReplayed(message, record, hash);
     lastRecordTime = message.time;
+  };
+  for await (const message of open.log.read(replayFrom, end.message.sequence)) {
+    const { vouched, unfit } = records.next(message);
+    if (vouched) take(vouched);
+    for (const { why } of unfit) missing ??= why;
   }
+  const rest = records.end();
+  if (rest) take(rest);
   if (missing) return { outcome: 'damaged', missing };
   if (state.hash !== end.hash) {
     return { outcome: 'damaged', missing: `record ${end.message.sequence} was read twice and differed` };
   }
-  return { outcome, state, topology, lastRecordTime };
-}
-
-/** The record, or why it can't be read. */
-function tryReadRecord(message: LogMessage): LogRecord | string {
-  try {
-    return readRecord(message.bytes);
-  } catch (error) {
-    if (!(error instanceof RecordFormatError)) throw error;
-    return `record ${message.sequence} cannot be read: ${error.message}`;
-  }
+  return { outcome, state, topology, lastRecordTime, rebasedAt };
 }
 
 /** The first record of a replay has nothing before it to be chained to, unless it is the log's very first. */

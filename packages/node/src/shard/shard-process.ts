@@ -23,7 +23,7 @@ import { LogRefusesError, openShard } from './open-shard.js';
 import { RecordMarks } from './record-marks.js';
 import { Shard } from './shard.js';
 import { TopologyView } from './topology-view.js';
-import { readWitnessFile, WitnessFile } from './witness-file.js';
+import { readWitnessFiles, WitnessFile } from './witness-file.js';
 
 const HEARTBEAT_MS = 1_000;
 
@@ -128,6 +128,7 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
       foldOnly: opened.outcome === 'fold_only',
       assignment: start.assignment,
       lastRecordTime: opened.lastRecordTime,
+      rebasedAt: opened.rebasedAt,
       log,
       marks,
       view,
@@ -189,9 +190,8 @@ async function connectBoth(start: StartShard): Promise<{ nc: NatsConnection; log
 }
 
 function witnesses(start: StartShard): Witness[] {
-  const file = readWitnessFile(start.dataDir, start.shard, start.assignment);
-  const heartbeat = start.witness && { ...start.witness, from: 'the heartbeat of its node' };
-  return [file, heartbeat].filter((witness): witness is Witness => witness !== null);
+  const files = readWitnessFiles(start.dataDir, start.shard);
+  return start.witness ? [...files, { ...start.witness, from: 'the heartbeat of its node' }] : files;
 }
 
 function unavailableReply(message: string): Uint8Array {

@@ -18,6 +18,8 @@ import {
   mayAccept,
   NO_HASH,
   Pending,
+  RecordFormatError,
+  type RecordHeader,
   readRecordHeader,
   type ShardEvent,
   type ShardState,
@@ -48,6 +50,8 @@ export interface ShardParts {
   readonly foldOnly: boolean;
   readonly assignment: number;
   readonly lastRecordTime: number;
+  /** The record in which an operator last accepted a loss; 0: none that matters any more. */
+  readonly rebasedAt: number;
   readonly log: JetStreamLog;
   readonly marks: RecordMarks;
   readonly view: TopologyView;
@@ -148,6 +152,7 @@ export class Shard {
         logId: state.logId,
         foldAgeMs: tuning.foldAgeMs,
         foldCount: tuning.foldCount,
+        foldedUpTo: state.small.foldedUpTo,
       },
       {
         table,
@@ -250,6 +255,7 @@ export class Shard {
     const { state, view } = this.parts;
     return {
       state,
+      rebasedAt: this.parts.rebasedAt,
       pending: this.pending,
       acknowledged: () => this.acknowledged.sequence,
       atEpoch: (epoch) => view.atEpoch(epoch),
@@ -342,15 +348,16 @@ export class Shard {
     const { log, view, assignment, state } = this.parts;
     const info = await log.info();
     const first = await log.get(info.firstSequence);
-    const header = first && readRecordHeader(first.bytes);
+    const header = first && readHeaderOrNull(first.bytes);
     const at = row && row.sequence > 0 ? await log.get(row.sequence) : null;
     return judgeWatermark(row, {
       logId: state.logId,
       firstSequence: info.firstSequence,
       lastSequence: this.acknowledged.sequence,
-      firstNumber: header?.number ?? 0,
+      // A first record that cannot be read is an accepted loss: the repair has put the watermark at number 0 before it.
+      firstNumber: header?.number ?? 1,
       hashBeforeFirst: header?.previous ?? NO_HASH,
-      recordAtWatermark: at && { number: readRecordHeader(at.bytes).number, hash: hashOf(at) },
+      recordAtWatermark: at && { number: readHeaderOrNull(at.bytes)?.number ?? 0, hash: hashOf(at) },
       assignment,
       topologyAssignment: view.entry.assignment,
       expectedSequence,
@@ -415,4 +422,13 @@ export class Shard {
 
 function firstSeen(row: LedgerRow): FirstSeen {
   return { shard: row.shard, sequence: row.sequence, timestamp: row.timestamp, amount: row.amount };
+}
+
+function readHeaderOrNull(bytes: Uint8Array): RecordHeader | null {
+  try {
+    return readRecordHeader(bytes);
+  } catch (error) {
+    if (!(error instanceof RecordFormatError)) throw error;
+    return null;
+  }
 }

@@ -61,17 +61,15 @@ export class WitnessFile {
   }
 }
 
-/** The witness of the highest assignment below `assignment`, or null. A torn line is no witness. */
-export function readWitnessFile(dataDir: string, shard: number, assignment: number): Witness | null {
+/**
+ * Every witness of a shard, the highest assignment first. Also one of an assignment above the present one: then the
+ * topology is an older one, which the log's own records may not tell. A torn line is no witness.
+ */
+export function readWitnessFiles(dataDir: string, shard: number): Witness[] {
   const dir = witnessDir(dataDir);
-  const files = witnessFiles(dir, shard)
-    .filter((file) => file.assignment < assignment)
-    .sort((a, b) => b.assignment - a.assignment);
-  for (const file of files) {
-    const witness = parse(readFileSync(join(dir, file.name), 'ascii'), `the file ${join(dir, file.name)}`);
-    if (witness) return witness;
-  }
-  return null;
+  return witnessFiles(dir, shard)
+    .sort((a, b) => b.assignment - a.assignment)
+    .flatMap(({ name }) => parse(readFileSync(join(dir, name), 'ascii'), `the file ${join(dir, name)}`) ?? []);
 }
 
 function witnessDir(dataDir: string): string {

@@ -15,23 +15,23 @@ import {
   SpillError,
   serviceErrorReply,
 } from '@spill/core';
-import type { connectNats } from '../nats/connect.js';
+import type { NatsConnection } from '../nats/connect.js';
 import { requesterOf } from '../nats/request.js';
 import { type ServiceRequest, startService } from '../nats/service.js';
 import type { TopologyStore } from '../nats/topology-store.js';
 import { foldShards } from './fold-shards.js';
 import { PerformanceMonitor, type WatchedProcess } from './performance-monitor.js';
 import { topologyReply } from './topology-reply.js';
+import type { Verify } from './verify.js';
 
 export interface SupervisorOptions {
-  readonly nc: Awaited<ReturnType<typeof connectNats>>;
+  readonly nc: NatsConnection;
   readonly names: Names;
   readonly node: string;
   readonly version: string;
   readonly topology: TopologyStore;
   processes(): readonly WatchedProcess[];
-  /** Answers `spill.supervisor.verify`; `accounts` null: all. Resolves to the reply. */
-  verify?(request: { readonly accounts: readonly string[] | null; readonly deadlineMs: number }): Promise<unknown>;
+  readonly verify: Verify;
   onError(message: string): void;
 }
 
@@ -64,7 +64,6 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
     },
     verify: async (body, deadlineMs) => {
       const { accounts } = decodeVerifyRequest(body);
-      if (!options.verify) throw notInThisRelease('verify');
       return options.verify({ accounts, deadlineMs });
     },
     create_shard: async (body) => {
@@ -100,8 +99,8 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
   };
 }
 
-function notInThisRelease(verb: string, instead = ''): SpillError {
-  return new SpillError('conflict', `${verb} is not in this release of spill${instead ? `: ${instead}` : ''}`);
+function notInThisRelease(verb: string, instead: string): SpillError {
+  return new SpillError('conflict', `${verb} is not in this release of spill: ${instead}`);
 }
 
 async function answer(request: ServiceRequest, operation: Operation, options: SupervisorOptions): Promise<void> {

@@ -26,6 +26,7 @@ import {
   type LoggedTransaction,
   type LogLedgerRow,
   LogWalk,
+  type RangeComparison,
   type ShardEntry,
   type TransactionVerdict,
   type Unmatched,
@@ -213,7 +214,7 @@ export class ShardVerification {
     // For some accounts alone the ledger is asked by key: their rows are few and far between.
     const { matched, unmatched, extra } = this.wanted
       ? { matched: 0, unmatched: transactions.map((transaction) => ({ transaction, atPlace: null })), extra: [] }
-      : compareRange(transactions, await this.ledgerRows(range));
+      : onRecord(compareRange(transactions, await this.ledgerRows(range)), this.entry.logId);
     this.checked += transactions.length;
     this.onChecked(transactions.length, range.to, this.end);
     if (matched === transactions.length && extra.length === 0) return;
@@ -355,6 +356,18 @@ export class ShardVerification {
     const place = sequence === undefined ? {} : { sequence };
     this.findings.add('damaged', { message: `shard ${shard}: ${why}`, shard, log_id: logId, ...place });
   }
+}
+
+/**
+ * What was folded of a log before a repair gave it its present id need not be what it holds now: it may be an older copy
+ * that grew on. That loss is on record, so only rows of the present id can be wrong about their place.
+ */
+function onRecord({ matched, unmatched, extra }: RangeComparison, logId: string): RangeComparison {
+  return {
+    matched,
+    unmatched: unmatched.map((one) => (one.atPlace?.logId === logId ? one : { ...one, atPlace: null })),
+    extra: extra.filter((row) => row.logId === logId),
+  };
 }
 
 function placeOf({ message, record, hash }: WalkedRecord<LogMessage>): {
