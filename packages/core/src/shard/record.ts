@@ -214,8 +214,8 @@ function readAdopted(body: Uint8Array): Adopted {
     throw new RecordFormatError('an event adopted does not say of every row where it was first');
   }
   // Copied, since the columns need not lie on a boundary of 4 and 8 in the record.
-  const shards = new Uint32Array(body.slice(shardsAt, shardsAt + 4 * batch.rows).buffer);
-  const sequences = new Float64Array(body.slice(shardsAt + 4 * batch.rows).buffer);
+  const shards = new Uint32Array(new Uint8Array(body.subarray(shardsAt, shardsAt + 4 * batch.rows)).buffer);
+  const sequences = new Float64Array(new Uint8Array(body.subarray(shardsAt + 4 * batch.rows)).buffer);
   return { type: 'adopted', ...JSON.parse(head), batch, shards, sequences };
 }
 

@@ -14,9 +14,16 @@ import type { Settings } from '../config/settings.js';
 import { openDataTable } from '../data-table/open-data-table.js';
 import { connectNats } from '../nats/connect.js';
 import { HeartbeatStore } from '../nats/heartbeat-store.js';
+import { Lease } from '../nats/lease.js';
+import { deleteLog } from '../nats/log.js';
+import { requesterOf } from '../nats/request.js';
 import { watchConnection } from '../nats/watch-connection.js';
+import { createShard } from '../supervisor/create-shard.js';
+import { deleteShard } from '../supervisor/delete-shard.js';
 import { keepDirectMarksFew } from '../supervisor/direct-marks.js';
+import { shardAsker } from '../supervisor/shard-asker.js';
 import { startSupervisor } from '../supervisor/supervisor.js';
+import { TopologyKeeper } from '../supervisor/topology-keeper.js';
 import { verifyFor } from '../supervisor/verify.js';
 import { ChildRecords } from './child-records.js';
 import { lockDataFolder } from './data-folder.js';
@@ -29,6 +36,10 @@ import { type NodeLog, openNodeLog } from './node-log.js';
 import { recallNode } from './node-memory.js';
 import { StartError } from './start-error.js';
 import { withoutLogin } from './without-login.js';
+
+/** Copying may take this long before it is given up, and so many transactions may be left for the pause. */
+const COPY_MS_MAX = 120_000;
+const TAIL_ROWS_MAX = 2_000;
 
 export interface RunningNode {
   /** Where clients connect: the first server. */
@@ -156,6 +167,21 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
 
   const table = openDataTable(database.config);
   started.push(() => table.close());
+  const keeper = new TopologyKeeper({
+    topology: store,
+    lease: await Lease.open(nc, names, memory.nodeName, tuning.leaseTtlMs, replicas),
+    leaseTtlMs: tuning.leaseTtlMs,
+    ask: shardAsker(requesterOf(nc), names),
+    table,
+    limits: { pauseMsMax: tuning.maxPauseMs, copyMsMax: COPY_MS_MAX, tailRowsMax: TAIL_ROWS_MAX },
+    logRetentionMs: tuning.logRetentionMs,
+    deleteLog: (shard) => deleteLog(nc, names, shard),
+    onStep: ({ id, pool, source, target }, step) =>
+      log.info(`migration ${id} (${pool}, shard ${source} to ${target}): ${step}`),
+    log: (message) => log.info(message),
+  });
+  keeper.start();
+  started.push(() => keeper.stop());
   const supervisor = await startSupervisor({
     nc,
     names,
@@ -163,6 +189,9 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     version: options.version,
     topology: store,
     processes: () => children.snapshot(),
+    createShard: ({ pool, node }) =>
+      createShard({ nc, names, topology: store, pool, node, dedupeWindowMs: tuning.dedupeWindowMs }),
+    deleteShard: (shard) => deleteShard(store, shard),
     verify: verifyFor({ nc, names, topology: store, heartbeats, table }),
     onError: (message) => log.error(message),
   });

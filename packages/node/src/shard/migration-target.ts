@@ -119,7 +119,8 @@ export class MigrationTarget {
 function unpack(piece: CopyChunk): AdoptionChunk {
   return {
     batch: readBatch(piece.batch),
-    shards: new Uint32Array(piece.shards.slice().buffer),
-    sequences: new Float64Array(piece.sequences.slice().buffer),
+    // Copied: as it came, it need not lie on a boundary of 4 and 8 bytes.
+    shards: new Uint32Array(new Uint8Array(piece.shards).buffer),
+    sequences: new Float64Array(new Uint8Array(piece.sequences).buffer),
   };
 }

@@ -12,6 +12,7 @@ import {
   encodeBody,
   encodingOf,
   type Names,
+  type Pool,
   SpillError,
   serviceErrorReply,
 } from '@spill/core';
@@ -32,6 +33,10 @@ export interface SupervisorOptions {
   readonly topology: TopologyStore;
   processes(): readonly WatchedProcess[];
   readonly verify: Verify;
+  /** Resolves with the new shard's number. */
+  createShard(request: { readonly pool: Pool; readonly node: string | null }): Promise<number>;
+  /** Begins to close it. Resolves with the state it is in. */
+  deleteShard(shard: number): Promise<string>;
   onError(message: string): void;
 }
 
@@ -66,13 +71,10 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
       const { accounts } = decodeVerifyRequest(body);
       return options.verify({ accounts, deadlineMs });
     },
-    create_shard: async (body) => {
-      decodeCreateShardRequest(body);
-      throw notInThisRelease('create_shard', 'the number of shards is fixed at the first start (--shards)');
-    },
+    create_shard: async (body) => ({ shard: await options.createShard(decodeCreateShardRequest(body)) }),
     delete_shard: async (body) => {
-      decodeDeleteShardRequest(body);
-      throw notInThisRelease('delete_shard', 'the number of shards is fixed at the first start (--shards)');
+      const { shard } = decodeDeleteShardRequest(body);
+      return { shard, state: await options.deleteShard(shard) };
     },
     rebalance: async (body) => {
       decodeRebalanceRequest(body);

@@ -118,6 +118,8 @@ export class TopologyKeeper {
     for (const shard of new Set(topology.draining.map((draining) => draining.shard))) {
       const watermark = await this.watermark(topology, shard);
       if (watermark !== null) await this.options.topology.change((newest) => removeDrained(newest, shard, watermark));
+      // Nothing else may come there that would make a fold due.
+      await this.options.ask(topology, shard, { ask: 'fold' }, ANSWER_MS);
     }
   }
 
