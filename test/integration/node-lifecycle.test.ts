@@ -64,7 +64,7 @@ async function submit(nc: NatsConnection, id: string, amount = 5): Promise<{ sta
 }
 
 async function withClient<T>(node: TestNode, use: (nc: NatsConnection) => Promise<T>): Promise<T> {
-  const nc = await connect({ servers: node.natsUrl, waitOnFirstConnect: true, reconnectTimeWait: 100 });
+  const nc = await connect({ servers: node.natsUrl, waitOnFirstConnect: true, maxReconnectAttempts: -1 });
   try {
     return await use(nc);
   } finally {
@@ -241,6 +241,52 @@ describe('a node on its own', () => {
       });
       const { shards } = await topologyOf(nc);
       expect(shards.map(({ state }) => state)).toEqual(['open', 'open', 'open']);
+    });
+  });
+
+  test('SIGTERM under load: what was taken is committed and answered, nothing answered is lost', async () => {
+    const node = await start();
+    const answers = new Map<string, { status: string; shard: number; sequence: number }>();
+    await withClient(node, async (nc) => {
+      let sent = 0;
+      let refused = 0;
+      let stopped: Promise<number | null> | null = null;
+      const client = async (): Promise<void> => {
+        while (refused < 50) {
+          const id = `t${sent++}`;
+          const body = JSON.stringify({ account: `account-${sent % 7}`, id, amount: sent % 2 === 0 ? 5 : -5 });
+          try {
+            const reply = await nc.request('spill.transactions.submit', body, { timeout: 20_000 });
+            const answer = reply.json<{ status?: string; shard: number; sequence: number }>();
+            if (answer.status === 'stored') answers.set(id, { ...answer, status: 'stored' });
+            else refused++;
+          } catch {
+            // No responders, or the connection closed: it was taken by nobody.
+            refused++;
+          }
+          if (answers.size > 500) stopped ??= node.stop();
+        }
+      };
+      await Promise.all(Array.from({ length: 200 }, client));
+      expect(await stopped).toBe(0);
+      await node.restart();
+      let silent = 0;
+      for (let i = 0; i < sent; i++) {
+        const body = JSON.stringify({
+          account: `account-${(i + 1) % 7}`,
+          id: `t${i}`,
+          amount: (i + 1) % 2 === 0 ? 5 : -5,
+        });
+        const again = (await nc.request('spill.transactions.submit', body, { timeout: 20_000 })).json<{
+          status: string;
+          shard: number;
+          sequence: number;
+        }>();
+        const first = answers.get(`t${i}`);
+        if (first) expect(again).toMatchObject({ status: 'duplicate', shard: first.shard, sequence: first.sequence });
+        else if (again.status === 'duplicate') silent++;
+      }
+      expect(silent).toBe(0);
     });
   });
 

@@ -136,18 +136,38 @@ test('a schema is a script for psql', () => {
 });
 
 describe('a verification', () => {
-  const clean = { checked: 14, lost: 0, duplicated: 0, mismatched: 0, damaged: 0, conflicts: 0, drift: 0 };
+  const none = { lost: [], duplicated: [], mismatched: [], damaged: [], conflicts: [], drift: [] };
+  const clean = {
+    checked: 12_942,
+    accounts: 14,
+    pending: 0,
+    ...{ lost: 0, duplicated: 0, mismatched: 0, damaged: 0, conflicts: 0, drift: 0 },
+    examples: none,
+    accepted_losses: [],
+  };
 
   test('that found nothing', () => {
     expect(isClean(clean, true)).toBe(true);
-    expect(renderVerification(clean, false)).toBe('nothing lost, nothing twice: 14 accounts checked');
+    expect(renderVerification(clean, false)).toBe(
+      'nothing lost, nothing twice: 12,942 transactions of 14 accounts checked, 0 not folded yet',
+    );
   });
 
   test.each(['lost', 'duplicated', 'mismatched', 'damaged', 'conflicts'] as const)('that found %s', (kind) => {
-    const reply = { ...clean, [kind]: 2, examples: { [kind]: [{ account: 'x', id: 'a', amount: '5' }] } };
+    const findings = Array.from({ length: 20 }, (_, i) => ({ message: `finding ${i}` }));
+    const reply = { ...clean, [kind]: 2_000, examples: { ...none, [kind]: findings } };
     expect(isClean(reply, false)).toBe(false);
-    expect(renderVerification(reply, false)).toContain('account x, id a, amount 5');
-    expect(renderVerification(reply, false)).toContain('something is wrong');
+    const lines = renderVerification(reply, false).split('\n');
+    expect(lines[0]).toMatch(new RegExp(`^2,000 ${kind}: `));
+    expect(lines.slice(1, 3)).toEqual(['    finding 0', '    finding 1']);
+    expect(lines.slice(-2)[0]).toBe('    and more: --json has the first 20');
+    expect(lines.at(-1)).toMatch(/^something is wrong: /);
+  });
+
+  test('an accepted loss is told and is no finding', () => {
+    const reply = { ...clean, accepted_losses: [{ shard: 2, lost: 'record 17', who: 'ann', why: 'disk died' }] };
+    expect(isClean(reply, true)).toBe(true);
+    expect(renderVerification(reply, true)).toContain('shard 2 lost record 17, accepted by ann: disk died');
   });
 
   test('drift is an error only where nothing else may change the rows', () => {

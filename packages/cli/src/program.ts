@@ -39,7 +39,7 @@ export function buildProgram(): Command {
 /** In every command: errors are thrown; with `--json` commander writes no text of its own about them. */
 function throwErrors(command: Command, json: boolean): void {
   command.exitOverride();
-  command.showHelpAfterError('(see --help)');
   if (json) command.configureOutput({ outputError: () => {} });
+  else command.showHelpAfterError('(see --help)');
   for (const child of command.commands) throwErrors(child as Command, json);
 }

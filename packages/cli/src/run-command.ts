@@ -1,5 +1,5 @@
 import { type DataTable, SpillError } from '@spill/core';
-import { OperatorClient } from '@spill/node';
+import { noServerError, OperatorClient } from '@spill/node';
 import { connect, type SpillClient } from '@spill/node/client';
 import type { Command } from 'commander';
 import { type CliSettings, type Options, readCliSettings } from './cli-settings.js';
@@ -70,13 +70,6 @@ async function connectClient({ nats, settings, timeoutMs }: CliSettings): Promis
     });
   } catch (error) {
     if (error instanceof SpillError) throw error;
-    const why = error instanceof Error ? error.message : String(error);
-    throw new SpillError(
-      'unavailable',
-      `no NATS server answers at ${nats.replace(/(:\/\/)[^/@,]*@/g, '$1***@')} (${why})`,
-      {
-        cause: error,
-      },
-    );
+    throw noServerError(nats, error);
   }
 }

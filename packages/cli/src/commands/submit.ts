@@ -1,4 +1,4 @@
-import { amountField, type SubmitResult } from '@spill/core';
+import { accountField, amountField, idField, type SubmitResult } from '@spill/core';
 import { Command } from 'commander';
 import { checkedField } from '../checked-field.js';
 import { usageError } from '../cli-error.js';
@@ -20,9 +20,9 @@ export function submitCommand(): Command {
   withOutput(command, 'spill submit customer-1 -24520 --id order-29401-debit');
   return onRun(command, 5_000, async (context, account, amount) => {
     const transaction = {
-      account: String(account),
-      amount: checkedField('amount', String(amount), amountField),
-      ...(context.options.id !== undefined && { id: String(context.options.id) }),
+      account: checkedField('account', account, accountField),
+      amount: checkedField('amount', amount, amountField),
+      ...(context.options.id !== undefined && { id: checkedField('id', context.options.id, idField) }),
       ...(context.options.timestamp !== undefined && { timestamp: timestampOption(String(context.options.timestamp)) }),
     };
     const client = await context.client();

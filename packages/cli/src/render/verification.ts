@@ -1,3 +1,4 @@
+import type { Finding } from '@spill/core';
 import type { VerifyReply } from '@spill/node';
 import { plural, showCount } from './numbers.js';
 import { showText } from './show-text.js';
@@ -21,24 +22,18 @@ export function isClean(reply: VerifyReply, exclusive: boolean): boolean {
 
 export function renderVerification(reply: VerifyReply, exclusive: boolean): string {
   const lines = KINDS.filter(([kind]) => reply[kind] > 0).flatMap(([kind, meaning]) => [
-    `${kind.padEnd(10)} ${showCount(reply[kind])}  ${meaning}`,
-    ...examples(reply.examples?.[kind] ?? []),
+    `${showCount(reply[kind])} ${kind}: ${meaning}`,
+    ...examples(reply.examples[kind], reply[kind]),
   ]);
-  const verdict = isClean(reply, exclusive)
-    ? `nothing lost, nothing twice: ${plural(reply.checked, 'account')} checked`
-    : `${plural(reply.checked, 'account')} checked, something is wrong`;
-  return [...lines, verdict].join('\n');
+  for (const { shard, lost, who, why } of reply.accepted_losses) {
+    lines.push(`on record: shard ${shard} lost ${showText(lost)}, accepted by ${showText(who)}: ${showText(why)}`);
+  }
+  const scope = `${plural(reply.checked, 'transaction')} of ${plural(reply.accounts, 'account')} checked`;
+  const verdict = isClean(reply, exclusive) ? 'nothing lost, nothing twice' : 'something is wrong';
+  return [...lines, `${verdict}: ${scope}, ${showCount(reply.pending)} not folded yet`].join('\n');
 }
 
-function examples(items: readonly unknown[]): string[] {
-  const shown = items.slice(0, EXAMPLES_SHOWN).map((item) => `    ${showExample(item)}`);
-  return items.length > shown.length ? [...shown, `    and more: --json has the first ${items.length}`] : shown;
-}
-
-function showExample(item: unknown): string {
-  if (typeof item !== 'object' || item === null) return showText(String(item));
-  return Object.entries(item)
-    .filter(([, value]) => value !== null && value !== undefined)
-    .map(([key, value]) => `${key} ${showText(typeof value === 'object' ? JSON.stringify(value) : String(value))}`)
-    .join(', ');
+function examples(findings: readonly Finding[], count: number): string[] {
+  const shown = findings.slice(0, EXAMPLES_SHOWN).map(({ message }) => `    ${showText(message)}`);
+  return count > shown.length ? [...shown, `    and more: --json has the first ${findings.length}`] : shown;
 }

@@ -33,7 +33,9 @@ export function proposeHorizon(current: number, clocks: HorizonClocks, rules: Ho
   const byLog = clocks.lastRecordTime + clocks.sinceLastRecord;
   const skewed = Math.abs(clocks.now - byLog) > rules.maxClockSkewMicros;
   const byMonotonic = clocks.lastInstant + 2 * clocks.sinceLastInstant;
-  if (skewed) return { instant: Math.min(clocks.lastInstant, byMonotonic), horizon: current, skewed };
-  const instant = Math.floor(Math.min(clocks.now, clocks.lastRecordTime, byMonotonic));
-  return { instant, horizon: Math.max(current, instant - rules.windowMicros), skewed };
+  if (skewed) return { instant: clocks.lastInstant, horizon: current, skewed };
+  const agreed = Math.floor(Math.min(clocks.now, clocks.lastRecordTime, byMonotonic));
+  // An instant that has passed has passed: clocks that were a year behind for a second would hold the third one back.
+  const instant = Math.max(clocks.lastInstant, agreed);
+  return { instant, horizon: Math.max(current, agreed - rules.windowMicros), skewed };
 }

@@ -134,12 +134,12 @@ export function readRecordHeader(bytes: Uint8Array): RecordHeader {
   return {
     logId: hex(bytes, 8),
     previous: hex(bytes, 24),
-    assignment: view.getFloat64(40, true),
-    number: view.getFloat64(48, true),
-    count: view.getFloat64(56, true),
+    assignment: whole(view, 40, 'assignment'),
+    number: whole(view, 48, 'number'),
+    count: whole(view, 56, 'count'),
     sum: (view.getBigInt64(72, true) << 64n) | view.getBigUint64(64, true),
-    replayFrom: view.getFloat64(80, true),
-    epoch: view.getFloat64(88, true),
+    replayFrom: whole(view, 80, 'replay from'),
+    epoch: whole(view, 88, 'epoch'),
   };
 }
 
@@ -156,6 +156,12 @@ function bodyParts(event: ShardEvent): readonly Uint8Array[] {
   }
   const { type: _, ...body } = event;
   return [encoder.encode(JSON.stringify(body))];
+}
+
+function whole(view: DataView, at: number, name: string): number {
+  const value = view.getFloat64(at, true);
+  if (Number.isSafeInteger(value) && value >= 0) return value;
+  throw new RecordFormatError(`the ${name} of a record is ${value}, no whole number`);
 }
 
 function byteLength(parts: readonly Uint8Array[]): number {
@@ -178,12 +184,43 @@ function readEvent(type: ShardEvent['type'], body: Uint8Array): ShardEvent {
   try {
     if (type === 'stored') return readStored(body);
     if (type === 'adopted') return readAdopted(body);
-    return { ...JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('utf8')), type };
+    const fields = JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('utf8'));
+    checkFields(type, fields);
+    return { ...fields, type };
   } catch (error) {
     if (error instanceof BatchFormatError || error instanceof SyntaxError) {
       throw new RecordFormatError(`an event ${type} cannot be read: ${error.message}`, { cause: error });
     }
     throw error;
+  }
+}
+
+/** Of an event whose bytes may have been altered: what the replay computes with must be there. */
+function checkFields(type: ShardEvent['type'], fields: Record<string, unknown>): void {
+  const holds = (of: Record<string, unknown>, ...names: string[]): boolean =>
+    names.every((name) => Number.isSafeInteger(of?.[name]));
+  const small = fields?.small as Record<string, unknown>;
+  const right: Partial<Record<ShardEvent['type'], () => boolean>> = {
+    created: () => isSmallState(small),
+    checkpoint: () => isSmallState(small),
+    rebased: () => isSmallState(small) && holds(fields, 'assignment'),
+    opened: () => holds(fields, 'assignment'),
+    forgotten: () => holds(fields, 'horizon', 'foldedUpTo'),
+    epoch: () => holds(fields, 'epoch'),
+    sealed: () => isCertified(fields),
+    ready: () => isCertified(fields),
+    settled: () => holds(fields, 'migration'),
+    horizon_set: () => holds(fields, 'horizon'),
+  };
+  if (right[type]?.() === false) throw new RecordFormatError(`an event ${type} lacks a field`);
+
+  function isCertified(of: Record<string, unknown>): boolean {
+    return holds(of, 'migration', 'horizon', 'count') && Array.isArray(of.slots) && typeof of.digest === 'string';
+  }
+
+  function isSmallState(of: Record<string, unknown>): boolean {
+    const lists = [of?.seals, of?.adoptions, of?.settled];
+    return holds(of, 'horizon', 'forgottenBelow', 'foldedUpTo', 'epoch') && lists.every(Array.isArray);
   }
 }
 

@@ -88,6 +88,11 @@ export function changeShard(
 ): Topology {
   const entry = requireShard(topology, shard);
   if (entry.state === 'retired') throw new TopologyConflictError(`shard ${shard} is retired, which is final`);
+  if (change.assignment !== undefined && change.assignment < entry.assignment) {
+    throw new TopologyConflictError(
+      `shard ${shard} has assignment ${entry.assignment}, which fences every process before it; ${change.assignment} is lower`,
+    );
+  }
   const next: ShardEntry = { ...entry, ...change };
   if (change.state && change.state !== 'damaged' && change.state !== 'failed' && !('reason' in change)) {
     const { reason: _, ...rest } = next;

@@ -1,6 +1,7 @@
 import { decodeBody, encodeBody, Names, SpillError, spillErrorFromWire } from '@spill/core';
 import { connectNats } from '../nats/connect.js';
 import { type NatsConnection, requesterOf } from '../nats/request.js';
+import { noServerError, plainServers } from './no-server-error.js';
 import type { FoldReply, PerformanceReply, ShardLocation, TopologyReply, VerifyReply } from './operator-replies.js';
 
 export interface OperatorClientOptions {
@@ -39,10 +40,7 @@ export class OperatorClient {
       });
       return new OperatorClient(nc, options.servers, names);
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      throw new SpillError('unavailable', `no NATS server answers at ${withoutPasswords(options.servers)} (${why})`, {
-        cause: error,
-      });
+      throw noServerError(options.servers, error);
     }
   }
 
@@ -81,10 +79,7 @@ export class OperatorClient {
         return value as T;
       }
       case 'no_responders':
-        throw new SpillError(
-          'unavailable',
-          `${withoutPasswords(this.servers)} is there, but nobody answers ${subject}`,
-        );
+        throw new SpillError('unavailable', `${plainServers(this.servers)} is there, but nobody answers ${subject}`);
       case 'not_sent':
         throw new SpillError('unavailable', `the request to ${subject} could not be sent: ${outcome.detail}`);
       case 'no_answer':
@@ -95,8 +90,4 @@ export class OperatorClient {
   async close(): Promise<void> {
     await this.nc.close();
   }
-}
-
-function withoutPasswords(urls: string): string {
-  return urls.replace(/(:\/\/)[^/@,]*@/g, '$1***@');
 }

@@ -1,5 +1,5 @@
 /** Replies to operators' requests, as they stand in the public protocol's JSON. Amounts are decimal strings. */
-import type { MigrationState, Pool, ShardLifecycle, SlotRange, SlotSpan } from '@spill/core';
+import type { Finding, FindingKind, MigrationState, Pool, ShardLifecycle, SlotRange, SlotSpan } from '@spill/core';
 
 export interface TopologyReply {
   readonly epoch: number;
@@ -102,14 +102,21 @@ export interface FoldReply {
   readonly set_aside: number;
 }
 
-/** Counts, and the first 100 of each kind under `examples`. */
-export interface VerifyReply {
+/** A kind of finding: how many, and under `examples` the first 100. */
+export interface VerifyReply extends Readonly<Record<FindingKind, number>> {
+  /** Transactions of the logs that were compared with the database. */
   readonly checked: number;
-  readonly lost: number;
-  readonly duplicated: number;
-  readonly mismatched: number;
-  readonly damaged: number;
-  readonly conflicts: number;
-  readonly drift: number;
-  readonly examples?: Readonly<Record<string, readonly unknown[]>>;
+  readonly accounts: number;
+  /** Transactions that are stored and not folded yet. */
+  readonly pending: number;
+  readonly examples: Readonly<Record<FindingKind, readonly Finding[]>>;
+  /** Losses that operators accepted when they repaired a log. In no count. */
+  readonly accepted_losses: readonly VerifyAcceptedLoss[];
+}
+
+export interface VerifyAcceptedLoss {
+  readonly shard: number;
+  readonly lost: string;
+  readonly who: string;
+  readonly why: string;
 }
