@@ -23,6 +23,7 @@ export * from './shard/state.js';
 export * from './shard/submit-protocol.js';
 export * from './shard/vouched-records.js';
 export * from './subjects.js';
+export * from './supervisor/heavy-hitters.js';
 export * from './supervisor/migration-step.js';
 export * from './supervisor/plan.js';
 export * from './topology/changes.js';

@@ -135,4 +135,7 @@ export interface ShardStatus {
   readonly setAside: number;
   readonly conflicts: number;
   readonly replayMs: number;
+  /** The heaviest slots and accounts, in transactions a second. */
+  readonly hotSlots: readonly (readonly [slot: number, rate: number])[];
+  readonly hotAccounts: readonly (readonly [account: string, rate: number])[];
 }

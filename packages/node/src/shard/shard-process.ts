@@ -233,5 +233,7 @@ function openingStatus(start: StartShard, state: ShardStatus['state'], reason: s
     setAside: 0,
     conflicts: 0,
     replayMs: 0,
+    hotSlots: [],
+    hotAccounts: [],
   };
 }

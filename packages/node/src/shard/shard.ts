@@ -39,6 +39,7 @@ import { wallMicros } from './clock.js';
 import { CommitLatency } from './commit-latency.js';
 import { type AcknowledgedRecord, GroupCommit } from './group-commit.js';
 import { HorizonKeeper } from './horizon-keeper.js';
+import { HotSpots } from './hot-spots.js';
 import { type MigrationPorts, Migrations } from './migrations.js';
 import { Purger } from './purger.js';
 import type { RecordMarks } from './record-marks.js';
@@ -88,6 +89,7 @@ export class Shard {
   private readonly horizon: HorizonKeeper;
   private readonly purger: Purger;
   private readonly latency = new CommitLatency();
+  private readonly hotSpots: HotSpots;
   readonly migrations: Migrations;
   private acknowledged: { sequence: number; number: number; hash: string };
   private acknowledgedPlace: number;
@@ -105,6 +107,7 @@ export class Shard {
     this.mode = parts.foldOnly ? 'fold_only' : 'serving';
     this.acknowledged = { sequence, number, hash };
     this.acknowledgedPlace = state.known.endPlace;
+    this.hotSpots = new HotSpots(state.known);
     this.pending = new Pending(state.known);
     this.pending.acknowledge(0, 0, sequence);
     this.horizon = new HorizonKeeper(
@@ -273,6 +276,7 @@ export class Shard {
   }
 
   status(): ShardStatus {
+    const { slots, accounts } = this.hotSpots.report();
     const { state, marks, view, parts } = { ...this.parts, parts: this.parts };
     return {
       shard: state.shard,
@@ -298,6 +302,8 @@ export class Shard {
       setAside: this.folds.setAside,
       conflicts: this.folds.conflicts,
       replayMs: parts.replayMs,
+      hotSlots: slots,
+      hotAccounts: accounts,
     };
   }
 
@@ -328,6 +334,7 @@ export class Shard {
     witness.write({ logId: state.logId, sequence, number, hash });
     marks.add({ sequence, number, hash, rows: record.rows, bytes: record.bytes, now: performance.now() });
     this.pending.acknowledge(record.fromPlace, record.toPlace, sequence);
+    this.hotSpots.add(record.fromPlace, record.toPlace);
     this.purger.recorded(sequence, record.bytes, wallMicros());
     state.known.sweep(Math.max(SWEEP_ENTRIES, 2 * record.rows));
     this.folds.notify();

@@ -21,6 +21,7 @@ import { requesterOf } from '../nats/request.js';
 import { type ServiceRequest, startService } from '../nats/service.js';
 import type { TopologyStore } from '../nats/topology-store.js';
 import { foldShards } from './fold-shards.js';
+import { askPerformance, servePerformance } from './performance.js';
 import { PerformanceMonitor, type WatchedProcess } from './performance-monitor.js';
 import { topologyReply } from './topology-reply.js';
 import type { Verify } from './verify.js';
@@ -61,7 +62,13 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
     },
     performance: async (body) => {
       decodeEmptyRequest(body);
-      return { node: options.node, ...monitor.report() };
+      const { topology: newest } = await topology.require();
+      const nodes = await askPerformance(requesterOf(nc), names, newest);
+      return {
+        nodes: newest.nodes.map(({ name }) => ({ name, answered: nodes.some(({ node }) => node === name) })),
+        processes: nodes.flatMap(({ node, processes }) => processes.map((process) => ({ node, ...process }))),
+        shards: nodes.flatMap(({ node, shards }) => shards.map((shard) => ({ node, ...shard }))),
+      };
     },
     fold: async (body, deadlineMs) => {
       const { shard } = decodeFoldRequest(body);
@@ -93,8 +100,10 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
     })),
   });
   monitor.start();
+  const served = servePerformance(nc, names, options.node, monitor);
   return {
     stop: async () => {
+      await served.drain();
       monitor.stop();
       await service.stop();
     },
