@@ -45,7 +45,7 @@ and in another terminal:
 
   npx spill balance bank-YZ
   npx spill transactions bank-central
-  npx spill submit --account bank-YZ --amount -1250 --id my-first
+  npx spill submit bank-YZ -1250 --id my-first
   npx spill doctor
 
 README.md goes on from here.`);

@@ -7,6 +7,7 @@ import {
   freshDataTable,
   hashOf,
   LOG,
+  logOf,
   openDataTable,
   type Row,
   sql,
@@ -16,7 +17,7 @@ import {
   timestampOf,
   transaction,
 } from '../support/data-table-fixture.js';
-import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
+import { type DatabaseProxy, startDatabaseProxy } from '../support/database-proxy.js';
 
 const NOTE = { who: 'ada', why: 'a test' };
 
@@ -177,7 +178,7 @@ describe.each(['PostgreSQL', 'PGlite'] as const)('data table on %s', (name) => {
       expect(folded(await table.fold(debit))).toMatchObject({ applied: 1, dropped: 0, conflicts: 1 });
       expect(await balances()).toEqual({ A: '6' });
       const conflict = {
-        logId: LOG,
+        logId: logOf(2),
         shard: 2,
         sequence: 1,
         index: 0,
@@ -460,7 +461,7 @@ describe.each(['PostgreSQL', 'PGlite'] as const)('data table on %s', (name) => {
   describe('account texts', () => {
     const types = [
       ['int8', 'bigint', '7', ['07', '+7', ' 7', '7.0', 'x', '9223372036854775808']],
-      ['int4', 'integer', '-3', ['-03', '2147483648', '']],
+      ['int4', 'integer', '-3', ['-03', '2147483648', '-3 ']],
       [
         'uuid',
         'uuid',
@@ -490,6 +491,10 @@ describe.each(['PostgreSQL', 'PGlite'] as const)('data table on %s', (name) => {
       ]);
       expect((await table.direct(transaction(others[0], '2', 1n))).outcome).toBe('unavailable');
       expect((await table.direct(transaction(canonical, '2', 1n))).outcome).toBe('applied');
+      expect(await table.retrySetAside({ dueOnly: false, limit: 100 })).toEqual({
+        applied: 0,
+        remaining: others.length,
+      });
       expect(await balances()).toEqual({ [canonical]: '6' });
     });
   });
@@ -533,8 +538,16 @@ describe.each(['PostgreSQL', 'PGlite'] as const)('data table on %s', (name) => {
       expect(accounts.map((row) => row.row)).toEqual([null, null, 150n]);
       expect(accounts[0]!.rowProblem).toContain('no whole number of minor units: 100.5');
       expect(accounts[1]!.rowProblem).toContain('NaN');
-      folded(await table.fold(foldOf(startOf(1), [['a', '1', 1n]])));
-      expect(await balances()).toMatchObject({ a: '1.015' });
+      const outcome = folded(
+        await table.fold(
+          foldOf(startOf(1), [
+            ['a', '1', 1n],
+            ['n', '1', 1n],
+          ]),
+        ),
+      );
+      expect(outcome).toMatchObject({ applied: 1, setAside: 1 });
+      expect(await balances()).toMatchObject({ a: '1.015', n: 'NaN' });
       expect((await table.accountTotals({ limit: 1 })).accounts[0]).toMatchObject({ opening: null, drift: 0n });
     });
   });
@@ -918,12 +931,12 @@ describe.each(['PostgreSQL', 'PGlite'] as const)('data table on %s', (name) => {
   });
 
   describe('a connection that breaks', () => {
-    let proxy: TcpProxy;
+    let proxy: DatabaseProxy;
 
     async function throughProxy(statementMsMax?: number) {
       await withAccounts({ a: 0 });
       await table.close();
-      proxy = await startTcpProxy(
+      proxy = await startDatabaseProxy(
         database.postgres === null
           ? { path: `${database.connection.host}/.s.PGSQL.5432` }
           : { host: '127.0.0.1', port: database.postgres.port },

@@ -109,6 +109,7 @@ describe('the first topology', () => {
     await expect(again({ cluster: '0'.repeat(32) })).rejects.toThrow(/topology of this cluster is missing/);
     await store.create(
       firstTopology({
+        accountType: 'text',
         node: node('node-a'),
         shardCount: 3,
         largeThreshold: 5n,

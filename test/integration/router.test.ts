@@ -230,7 +230,8 @@ describe('a router refuses what it can not answer, with headers and a body', () 
 
   it('accounts that the table would write otherwise', async () => {
     const credit = await harness.shard(1);
-    await harness.router({ idType: 'int8' });
+    await harness.store.change((topology) => ({ ...topology, epoch: topology.epoch + 1, accountType: 'int8' }));
+    await harness.router();
     const { results } = (
       await harness.submit(['7', '07', '-7', 'x'].map((account, i) => ({ id: `${i}`, account, amount: 1 })))
     ).json();
@@ -240,7 +241,7 @@ describe('a router refuses what it can not answer, with headers and a body', () 
       'stored',
       'rejected',
     ]);
-    expect(results[1].error.message).toMatch(/^transactions\[1\]\.account is "07": .*int8/);
+    expect(results[1].error.message).toMatch(/^transactions\[1\]: account is "07": .*int8/);
     expect((await harness.submit({ id: 'a', account: '007', amount: 1 })).errorCode).toBe('422');
     expect([...credit.known.keys()]).toEqual(['7\n0', '-7\n2']);
   });
@@ -294,7 +295,7 @@ describe('a router whose shard is not where it was', () => {
     const successor = await harness.shard(1);
     const began = performance.now();
     expect((await harness.submit({ id: 'b', account: 'alice', amount: 5 })).json()).toMatchObject({ status: 'stored' });
-    expect(performance.now() - began).toBeLessThan(500);
+    expect(performance.now() - began).toBeLessThan(1_000);
     expect(successor.known.size).toBe(1);
   });
 
@@ -316,7 +317,7 @@ describe('a router whose shard is not where it was', () => {
     const { status, error } = (
       await harness.submit({ id: 'a', account: 'alice', amount: 5 }, { deadlineMs: 500 })
     ).json();
-    expect(performance.now() - began).toBeLessThan(600);
+    expect(performance.now() - began).toBeLessThan(1_000);
     expect(status).toBe('rejected');
     expect(error).toMatchObject({
       code: 'unavailable',
@@ -329,7 +330,7 @@ describe('a router whose shard is not where it was', () => {
     await harness.router();
     const began = performance.now();
     const { error } = (await harness.submit({ id: 'a', account: 'alice', amount: 5 }, { deadlineMs: 500 })).json();
-    expect(performance.now() - began).toBeLessThan(600);
+    expect(performance.now() - began).toBeLessThan(1_000);
     expect(error).toMatchObject({ code: 'unavailable', retryable: true, message: expect.stringMatching(/no process/) });
   });
 
@@ -347,7 +348,7 @@ describe('a router whose shard is not where it was', () => {
     credit.onSubmit = () => null;
     const began = performance.now();
     const { error } = (await harness.submit({ id: 'a', account: 'alice', amount: 5 }, { deadlineMs: 400 })).json();
-    expect(performance.now() - began).toBeLessThan(500);
+    expect(performance.now() - began).toBeLessThan(1_000);
     expect(error).toMatchObject({ code: 'timeout', retryable: true });
     expect(credit.requests).toHaveLength(1);
     expect(credit.requests[0]!.remainingMs).toBeLessThanOrEqual(400);

@@ -15,6 +15,7 @@ import { amount, cleanText } from '../support/wire-arbitraries.ts';
 
 function topology(shardCount: number, largeThreshold: bigint): Topology {
   return firstTopology({
+    accountType: 'text',
     node: { name: 'a', labels: {}, since: '' },
     shardCount,
     largeThreshold,

@@ -182,6 +182,7 @@ describe('a topology', () => {
 
   it('has a log id for each shard as handed in', () => {
     const topology = firstTopology({
+      accountType: 'text',
       node: { name: 'n', labels: {}, since: '' },
       shardCount: 3,
       largeThreshold: 2n ** 63n - 1n,

@@ -114,7 +114,7 @@ async function readSnapshot(client: pg.Client, { table }: CompareOptions): Promi
   );
   const conflicts = await client.query('SELECT account, id, amount::float8 AS amount FROM spill.conflict');
   const balances = await client.query(`SELECT ${id}::text AS account, (${balance})::text AS balance FROM ${name}`);
-  const openings = await client.query('SELECT account, balance::text FROM spill.opening');
+  const openings = await client.query('SELECT account, trunc(balance)::text AS balance FROM spill.opening');
   const folded = await client.query(
     `SELECT sum(folded_count)::int AS folded, sum(dropped_count)::int AS dropped, sum(conflict_count)::int AS conflicts
      FROM spill.watermark`,

@@ -86,10 +86,15 @@ export async function sql(
   }
 }
 
-export const LOG = 'ab'.repeat(16);
+/** Every shard's log has an id of its own. */
+export function logOf(shard: number): string {
+  return shard.toString(16).padStart(2, '0').repeat(16);
+}
+
+export const LOG = logOf(1);
 export const ZERO_HASH = '0'.repeat(32);
 
-export function startOf(shard: number, logId = LOG, assignment = 1): Watermark {
+export function startOf(shard: number, logId = logOf(shard), assignment = 1): Watermark {
   return { shard, logId, sequence: 0, number: 0, hash: ZERO_HASH, assignment };
 }
 

@@ -33,6 +33,12 @@ export interface LoadOptions {
   readonly prefix?: string;
   /** Names of accounts from their numbers; 0 is the first hot one. */
   readonly nameOf?: (account: number) => string;
+  /** Accounts of their own whose balance is read after every answer; named by negative numbers. */
+  readonly probes?: number;
+  /** Whether some are sent twice; not where ids are forgotten so soon that a second one could be stored too. */
+  readonly duplicates?: boolean;
+  /** What the probes' rows held before; 0 where absent. */
+  readonly opening?: bigint;
 }
 
 export interface Load {
@@ -120,7 +126,7 @@ class LoadRun implements Load {
   }
 
   start(): void {
-    const { singles = 1_000, batches = 10 } = this.options;
+    const { singles = 1_000, batches = 10, probes = PROBES } = this.options;
     const work = (worker: Promise<void>): void => {
       this.workers.push(
         worker.catch((error: Error) => {
@@ -131,7 +137,7 @@ class LoadRun implements Load {
     };
     for (let i = 0; i < singles; i++) work(this.send(i, 1));
     for (let i = 0; i < batches; i++) work(this.send(i, BATCH_MAX));
-    for (let i = 0; i < PROBES; i++) work(this.probe(i));
+    for (let i = 0; i < probes; i++) work(this.probe(i));
   }
 
   async flows(count = 300, waitMs = 60_000): Promise<void> {
@@ -227,7 +233,7 @@ class LoadRun implements Load {
 
   private newTransaction(): LoadTransaction {
     const { random } = this;
-    const past = this.recent.length > 0 ? random.pick(this.recent) : null;
+    const past = this.recent.length > 0 && this.options.duplicates !== false ? random.pick(this.recent) : null;
     if (past && random.chance(0.04)) return past;
     if (past && random.chance(0.005)) return { ...past, amount: this.newAmount() };
     const { hotAccounts = HOT_ACCOUNTS, accounts = ACCOUNTS, nameOf } = this.options;
@@ -266,7 +272,7 @@ class LoadRun implements Load {
   private async probe(number: number): Promise<void> {
     const client = this.clients[number % this.clients.length] as LoadClient;
     const account = this.options.nameOf?.(-1 - number) ?? probeAccount(this.prefix, number);
-    let sum = 0n;
+    let sum = this.options.opening ?? 0n;
     for (let i = 0; !this.stopping; i++) {
       const transaction = { account, id: `${this.prefix}p${i}`, amount: this.newAmount() };
       const before = this.gaveUp.length;

@@ -5,6 +5,7 @@ export const LARGE_THRESHOLDS = [1n, 2n, 80_000n, 1_000_000n, 2n ** 31n, 2n ** 3
 
 export function topologyOf(shardCount: number, largeThreshold: bigint): Topology {
   return firstTopology({
+    accountType: 'text',
     node: { name: 'node-a', labels: {}, since: '2026-01-01T00:00:00.000Z' },
     shardCount,
     largeThreshold,

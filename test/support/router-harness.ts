@@ -5,7 +5,7 @@ import { type DataTable, firstTopology, Names, raiseAssignment, type Topology } 
 import {
   connectNats,
   type NatsConnection,
-  type RouterSettings,
+  type SubmitterSettings,
   type RunningRouter,
   startRouter,
   TopologyStore,
@@ -57,6 +57,7 @@ export class RouterHarness {
     const shardCount = options.shardCount ?? 3;
     await store.create(
       firstTopology({
+        accountType: 'text',
         node: { name: 'node-a', labels: {}, since: '2026-01-01T00:00:00.000Z' },
         shardCount,
         largeThreshold: LARGE_THRESHOLD,
@@ -77,7 +78,7 @@ export class RouterHarness {
 
   /** `deaf`: its watch of the topology never says anything, so that it must look for itself. */
   async router(
-    settings: Partial<RouterSettings> = {},
+    settings: Partial<SubmitterSettings> = {},
     dataTable: DataTable | null = null,
     { deaf = false }: { deaf?: boolean } = {},
   ): Promise<RunningRouter> {

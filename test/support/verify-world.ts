@@ -67,6 +67,7 @@ export class VerifyWorld {
     const count = 3;
     const logIds = Array.from({ length: count }, (_, i) => (i + 1).toString(16).padStart(32, 'a'));
     this.topology = firstTopology({
+      accountType: 'text',
       node: { name: 'n', labels: {}, since: '' },
       shardCount: count,
       largeThreshold: 1_000n,

@@ -29,9 +29,9 @@ export function importCommand(): Command {
     const scan = await scanCsv(path);
     const client = await context.client();
     const journalPath = (context.options.journal as string | undefined) ?? `${path}.spill-import.jsonl`;
+    const stop = stopOnSignal(() => context.output.note('\nstopping: what is in flight is waited for'));
     const journal = await ImportJournal.open(journalPath, scan.sha256, BATCH_ROWS);
     const progress = context.output.json ? null : showProgress(basename(path), scan.rows, process.stderr);
-    const stop = stopOnSignal(() => context.output.note('\nstopping: what is in flight is waited for'));
     const begun = performance.now();
     try {
       const report = await importRows({

@@ -1,4 +1,4 @@
-import { DataTableSchemaError } from '@spill/core';
+import { DataTableSchemaError, type SchemaStatement } from '@spill/core';
 import { Command } from 'commander';
 import { withDatabase, withOutput } from '../command-options.js';
 import { renderSchema } from '../render/schema.js';
@@ -26,13 +26,17 @@ function apply(): Command {
     const table = dataTable(grantTo === undefined ? {} : { grantTo });
     const statements = await table.planSchema();
     if (!options.dryRun) await table.applySchema();
-    const problems = await table.checkSchema();
-    if (!options.dryRun && problems.length > 0) throw new DataTableSchemaError(problems);
-    for (const problem of problems) output.note(`now: ${problem}`);
+    const problems = (await table.checkSchema()).filter((problem) => !curedByApplying(problem, statements));
     const reply = { applied: !options.dryRun, statements };
     output.result(reply, () => {
       if (statements.length === 0) return options.dryRun ? '-- nothing is to be done' : 'nothing was to be done';
       return options.dryRun ? renderSchema(statements) : `applied ${statements.length} statements`;
     });
+    if (problems.length > 0) throw new DataTableSchemaError(problems);
   });
+}
+
+/** Before a plan is carried out, that it was not yet is no problem. */
+function curedByApplying(problem: string, statements: readonly SchemaStatement[]): boolean {
+  return problem.includes('`spill schema apply`') || statements.some(({ sql }) => problem.endsWith(sql));
 }

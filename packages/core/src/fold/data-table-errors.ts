@@ -50,3 +50,14 @@ export class OperatorActionError extends Error {
     this.name = 'OperatorActionError';
   }
 }
+
+/** What the database or its schema is to blame for, and not spill: to be waited out, whatever was asked. */
+export function isDataTableFailure(
+  error: unknown,
+): error is DataTableUnavailableError | TransientDataTableError | DataTableSchemaError {
+  return (
+    error instanceof DataTableUnavailableError ||
+    error instanceof TransientDataTableError ||
+    error instanceof DataTableSchemaError
+  );
+}

@@ -17,6 +17,7 @@ export interface FirstTopology {
   readonly node: NodeEntry;
   readonly shardCount: number;
   readonly largeThreshold: bigint;
+  readonly accountType: Topology['accountType'];
   readonly replicas: number;
   /** 64 hexadecimal digits. */
   readonly secret: string;
@@ -49,6 +50,7 @@ export function firstTopology(first: FirstTopology): Topology {
     hash: 'xxh64',
     slotCount: SLOT_COUNT,
     largeThreshold: first.largeThreshold.toString(),
+    accountType: first.accountType,
     secret: first.secret,
     nextShard: first.shardCount + 1,
     nextMigration: 1,

@@ -1,3 +1,4 @@
+import type { TableMapping } from '../ports.js';
 import type { Pool } from './pool.js';
 
 /** A half-open range of slots, `from` inclusive, `to` exclusive, and the shard that owns them. */
@@ -80,6 +81,8 @@ export interface Topology {
   readonly slotCount: 1024;
   /** Decimal string, fixed at the first start. */
   readonly largeThreshold: string;
+  /** Type of the data table's id column: an account must be written as that column writes it. */
+  readonly accountType: TableMapping['idType'];
   /** 32 bytes in hexadecimal: keys the hash that indexes ids, so that no client can craft collisions. */
   readonly secret: string;
   readonly nextShard: number;

@@ -63,7 +63,7 @@ async function tryPart(
       const result = await client.query(
         `UPDATE ${sql.table} t SET ${sql.balanceColumn} = ${narrow ? sql.addInt8 : sql.addNumeric}
          FROM unnest($1::${sql.keyArray}, $2::${narrow ? 'int8[]' : 'numeric[]'}) d(key, delta)
-         WHERE t.${sql.idColumn} = d.key AND t.${sql.balanceColumn} IS NOT NULL`,
+         WHERE t.${sql.idColumn} = d.key AND ${sql.usable}`,
         [accounts, narrow ? int8Array(deltas) : `{${deltas.join(',')}}`],
       );
       if (result.rowCount !== part.length) throw new NotEveryRowError(part.length, result.rowCount ?? 0);
@@ -81,7 +81,7 @@ async function tryPart(
 class NotEveryRowError extends Error {
   constructor(expected: number, changed: number) {
     super(
-      `the update changed ${changed} of ${expected} rows: the balance is NULL, or a trigger or a policy kept the row as it was`,
+      `the update changed ${changed} of ${expected} rows: the balance is NULL, NaN or infinite, or a trigger or a policy kept the row as it was`,
     );
   }
 }

@@ -1,6 +1,6 @@
 import type { TableMapping } from '@spill/core';
 import type pg from 'pg';
-import { quoteTable } from './quote-identifier.js';
+import { tableOid } from './quote-identifier.js';
 
 const ID_TYPES: Record<string, TableMapping['idType']> = {
   text: 'text',
@@ -26,8 +26,7 @@ interface Column {
  */
 export async function checkMapping(pool: pg.Pool, mapping: TableMapping): Promise<string[]> {
   const found = await pool.query(
-    `SELECT c.oid::text AS oid, c.relkind, c.relrowsecurity FROM pg_class c WHERE c.oid = to_regclass($1)`,
-    [quoteTable(mapping.table)],
+    `SELECT c.oid::text AS oid, c.relkind FROM pg_class c WHERE c.oid = ${tableOid(mapping.table)}`,
   );
   const table = found.rows[0];
   if (table === undefined) {

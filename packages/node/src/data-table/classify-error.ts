@@ -55,7 +55,11 @@ export function describeError(error: unknown): string {
   return text.length > 500 ? `${text.slice(0, 500)}…` : text;
 }
 
-/** The error that the port promises for a `transient` or `unavailable` one; any other is handed back as it is. */
+/**
+ * The error that the port promises. A statement that was refused without being any account's fault (cancelled by an
+ * administrator, a broken page, a trigger on spill's own tables) counts as the database being away: whoever asked waits
+ * and asks again, and no process ends for it.
+ */
 export function portError(error: unknown): unknown {
   if (isOurOwn(error)) return error;
   switch (classifyError(error)) {
@@ -68,7 +72,9 @@ export function portError(error: unknown): unknown {
         cause: error,
       });
     case 'statement':
-      return error;
+      return sqlState(error) === undefined
+        ? error
+        : new DataTableUnavailableError(`the database refused a statement: ${describeError(error)}`, { cause: error });
   }
 }
 

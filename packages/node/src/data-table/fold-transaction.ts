@@ -1,8 +1,8 @@
 import {
-  canonicalAccount,
   type FoldOutcome,
   type FoldRequest,
   groupByAccount,
+  isCanonicalAccount,
   isStorableText,
   sameWatermark,
   type Watermark,
@@ -17,6 +17,7 @@ import { type Inserted, insertLedgerRows } from './insert-ledger-rows.js';
 import { type CountSum, compareWithLedger, keepUnstorable } from './keep-conflicts.js';
 import { type LedgerBatch, ledgerBatch } from './ledger-batch.js';
 import { lockAccounts, type Refusal } from './lock-accounts.js';
+import { notCanonical } from './not-canonical.js';
 import { inTransaction, type TransactionEnd } from './sql-transaction.js';
 import { toWatermark, WATERMARK_COLUMNS } from './watermark-row.js';
 
@@ -146,15 +147,8 @@ function splitCanonical(
 ): string[] {
   const usable: string[] = [];
   for (const account of accounts) {
-    const canonical = canonicalAccount(account, mapping);
-    if (canonical === account) usable.push(account);
-    else if (isStorableText(account)) {
-      const detail =
-        canonical === null
-          ? `no ${mapping.idType} is written like this`
-          : `as ${mapping.idType} this is written ${canonical}`;
-      refused.set(account, { reason: 'row_missing', detail });
-    }
+    if (isCanonicalAccount(account, mapping)) usable.push(account);
+    else if (isStorableText(account)) refused.set(account, notCanonical(account, mapping));
   }
   return usable;
 }

@@ -59,8 +59,8 @@ export async function lockAccounts(
 
 /**
  * Locks rows in the order of their accounts, and notes their balances as `opening` where spill has not changed them
- * before: in one statement, since looking up 10,000 rows twice costs as much as locking them. A row with a NULL balance
- * gets no opening; it will be refused anyway.
+ * before: in one statement, since looking up 10,000 rows twice costs as much as locking them. A balance that is NULL, NaN
+ * or infinite is no opening; its row will be refused anyway.
  */
 function lockAndNote(sql: TableSql, answer: string, wait: '' | 'SKIP LOCKED' = ''): string {
   return `WITH locked AS MATERIALIZED (
@@ -69,7 +69,8 @@ function lockAndNote(sql: TableSql, answer: string, wait: '' | 'SKIP LOCKED' = '
     ), noted AS (
       INSERT INTO spill.opening (account, balance)
       SELECT l.account, l.balance FROM locked l
-      WHERE l.balance IS NOT NULL AND NOT EXISTS (SELECT FROM spill.opening o WHERE o.account = l.account)
+      WHERE l.balance > '-Infinity' AND l.balance < 'Infinity'
+        AND NOT EXISTS (SELECT FROM spill.opening o WHERE o.account = l.account)
       ON CONFLICT (account) DO NOTHING
     ) ${answer}`;
 }

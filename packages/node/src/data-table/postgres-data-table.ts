@@ -66,11 +66,15 @@ export const LOCK_MS_MAX = 1_000;
 export const STATEMENT_MS_MAX = 30_000;
 const IDLE_IN_TRANSACTION_MS_MAX = 10_000;
 const ANSWER_MS = 5_000;
+const CONNECT_MS_MAX = 5_000;
+/** With one connection, waiting for it is waiting for what this process itself does on it. */
+const EMBEDDED_CONNECT_MS_MAX = 30_000;
 
 /** The data table behind `pg`: PostgreSQL, or the embedded PGlite through its socket. */
 export class PostgresDataTable implements DataTable {
   private readonly context: DataTableContext;
   private readonly grantTo: string | null;
+  private closed: Promise<void> | undefined;
 
   constructor(options: PostgresDataTableOptions) {
     const embedded = options.embedded === true;
@@ -78,7 +82,7 @@ export class PostgresDataTable implements DataTable {
     const pool = new pg.Pool({
       application_name: 'spill',
       keepAlive: true,
-      connectionTimeoutMillis: options.connectMsMax ?? 5_000,
+      connectionTimeoutMillis: options.connectMsMax ?? (embedded ? EMBEDDED_CONNECT_MS_MAX : CONNECT_MS_MAX),
       query_timeout: statementMsMax + ANSWER_MS,
       ...options.connection,
       max: options.connectionsMax ?? (embedded ? 1 : 4),
@@ -182,7 +186,7 @@ export class PostgresDataTable implements DataTable {
   }
 
   async clearDirectMarks(before: number, watermarks: readonly Watermark[]): Promise<number> {
-    return await clearDirectMarks(this.context.pool, before, watermarks);
+    return await clearDirectMarks(this.context, before, watermarks);
   }
 
   async accountTotals(query: {
@@ -223,7 +227,9 @@ export class PostgresDataTable implements DataTable {
     await applySchema(this.context, this.grantTo);
   }
 
+  /** Ends its connections, once what is under way has ended. Twice does no harm. */
   async close(): Promise<void> {
-    await this.context.pool.end();
+    this.closed ??= this.context.pool.end();
+    await this.closed;
   }
 }

@@ -3,7 +3,7 @@ import { DataTableSchemaError, type SchemaStatement } from '@spill/core';
 import type pg from 'pg';
 import { checkMapping } from './check-mapping.js';
 import type { DataTableContext } from './data-table-context.js';
-import { quoteIdentifier, quoteLiteral } from './quote-identifier.js';
+import { quoteIdentifier, quoteLiteral, tableOid } from './quote-identifier.js';
 import { inTransaction, runStatement } from './sql-transaction.js';
 
 /** extract(epoch …) is exact, and unnest of array parameters is planned well, from here on. */
@@ -32,8 +32,12 @@ function migrations(): Migration[] {
 /** Everything that stands between this database and a fold; empty: ready. */
 export async function checkSchema(context: DataTableContext, role: string | null): Promise<string[]> {
   const problems = [...(await checkServer(context.pool)), ...(await checkMapping(context.pool, context.mapping))];
-  const version = await schemaVersion(context.pool);
   const known = migrations().at(-1)!.version;
+  const version = await schemaVersion(context.pool);
+  if (version === null) {
+    const missing = await missingGrants(context, role);
+    return [...problems, ...missing.map((grant) => `${grant.why}: ${grant.sql}`)];
+  }
   if (version > known) {
     problems.push(`spill's schema is of version ${version}, this spill knows up to ${known}: use a newer spill`);
   } else if (version < known) {
@@ -50,7 +54,7 @@ export async function checkSchema(context: DataTableContext, role: string | null
 
 /** The DDL that is missing, and the GRANTs that `role` (or the connected role) needs and does not have. */
 export async function planSchema(context: DataTableContext, role: string | null): Promise<SchemaStatement[]> {
-  const version = await schemaVersion(context.pool);
+  const version = (await schemaVersion(context.pool)) ?? 0;
   const pending = migrations().filter((migration) => migration.version > version);
   const statements = pending.flatMap((migration) => [
     { sql: migration.sql.trim(), why: `spill's own tables, version ${migration.version} (${migration.name})` },
@@ -69,7 +73,7 @@ export async function applySchema(context: DataTableContext, role: string | null
   await inTransaction(context.pool, { ...context.limits, lockMsMax: 30_000, statementMsMax: 0 }, async (client) => {
     await client.query(`SELECT pg_advisory_xact_lock(${SCHEMA_LOCK})`);
     // Read again under the lock: another one may just have applied it.
-    const version = await schemaVersion(client);
+    const version = (await schemaVersion(client)) ?? 0;
     for (const migration of migrations()) {
       if (migration.version <= version) continue;
       await client.query(migration.sql);
@@ -99,13 +103,17 @@ async function checkServer(pool: pg.Pool): Promise<string[]> {
   return problems;
 }
 
-async function schemaVersion(on: pg.Pool | pg.PoolClient): Promise<number> {
+/** 0: no tables of spill. null: they are there, but the connected role may not see them. */
+async function schemaVersion(on: pg.Pool | pg.PoolClient): Promise<number | null> {
   // By the catalog's tables, as of now: to_regclass may answer from a cache that a lock on nothing does not refresh.
   const there = await on.query(
-    `SELECT count(*) > 0 AS there FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    `SELECT count(*) > 0 AS there,
+       coalesce(bool_and(has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')), false) AS seen
+     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE n.nspname = 'spill' AND c.relname = 'schema_version'`,
   );
   if (!there.rows[0].there) return 0;
+  if (!there.rows[0].seen) return null;
   const result = await on.query('SELECT coalesce(max(version), 0) AS version FROM spill.schema_version');
   return result.rows[0].version;
 }
@@ -119,11 +127,18 @@ interface Privilege {
 
 function privileges({ sql, mapping }: DataTableContext): Privilege[] {
   const onTable = mapping.createAccounts ? ['SELECT', 'UPDATE', 'INSERT'] : ['SELECT', 'UPDATE'];
-  const table = quoteLiteral(sql.table);
+  const table = tableOid(mapping.table);
+  const [schema, qualified] = mapping.table.split('.');
   const spillTables = `SELECT coalesce(bool_and(has_table_privilege($1, c.oid, 'SELECT') AND
       has_table_privilege($1, c.oid, 'INSERT') AND has_table_privilege($1, c.oid, 'UPDATE')), false) AS has
     FROM pg_class c WHERE c.relnamespace = to_regnamespace('spill') AND c.relkind IN ('r', 'p')`;
+  const useSchema: Privilege = {
+    sql: (role) => `GRANT USAGE ON SCHEMA ${quoteIdentifier(schema!)} TO ${role};`,
+    why: 'the data table is in that schema',
+    has: `SELECT has_schema_privilege($1, ${quoteLiteral(schema!)}, 'USAGE') AS has`,
+  };
   return [
+    ...(qualified === undefined ? [] : [useSchema]),
     {
       sql: (role) => `GRANT ${onTable.join(', ')} ON ${sql.table} TO ${role};`,
       why: 'a fold reads, locks and changes the rows of the data table',
@@ -142,7 +157,7 @@ function privileges({ sql, mapping }: DataTableContext): Privilege[] {
     {
       sql: (role) => `GRANT DELETE ON spill.direct_mark TO ${role};`,
       why: 'marks of direct writes go when a fold has met their id',
-      has: `SELECT has_table_privilege($1, 'spill.direct_mark', 'DELETE') AS has`,
+      has: `SELECT has_table_privilege($1, ${tableOid('spill.direct_mark')}, 'DELETE') AS has`,
     },
   ];
 }

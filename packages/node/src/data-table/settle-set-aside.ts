@@ -1,9 +1,10 @@
-import { type LedgerRow, setAsideBackoffMs, TransientDataTableError } from '@spill/core';
+import { isCanonicalAccount, type LedgerRow, setAsideBackoffMs, TransientDataTableError } from '@spill/core';
 import type pg from 'pg';
 import { textArray } from './binary-array.js';
 import { changeBalances } from './change-balances.js';
 import type { DataTableContext } from './data-table-context.js';
 import { lockAccounts, type Refusal } from './lock-accounts.js';
+import { notCanonical } from './not-canonical.js';
 import { LEDGER_COLUMNS, toLedgerRow } from './read-ledger.js';
 import { inTransaction, runStatement } from './sql-transaction.js';
 
@@ -60,7 +61,9 @@ export async function retrySetAside(
  */
 async function retryAccount(context: DataTableContext, account: string): Promise<number> {
   return await inTransaction(context.pool, context.limits, async (client) => {
-    const refusal = (await lockAccounts(client, context, [account])).get(account);
+    const refusal = isCanonicalAccount(account, context.mapping)
+      ? (await lockAccounts(client, context, [account])).get(account)
+      : notCanonical(account, context.mapping);
     const found = await client.query(
       `SELECT ${LEDGER_COLUMNS}, coalesce(l.attempts, 0) AS attempts FROM spill.ledger l
        WHERE account = $1 AND state = 'set_aside' ORDER BY l.timestamp, l.id LIMIT ${ROWS_MAX} FOR UPDATE`,

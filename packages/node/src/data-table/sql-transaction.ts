@@ -21,8 +21,8 @@ export type TransactionEnd<T> =
  * Runs `work` in one SQL transaction, READ COMMITTED, constraints checked at once (so that a deferred one refuses in
  * the statement that it belongs to and not at COMMIT).
  *
- * Rejects with the port's errors for transient errors and lost connections, and with the error itself for others; the
- * transaction is then rolled back, or, if the connection broke at COMMIT, its outcome is unknown. All settings are
+ * Rejects with the port's errors, and with the error itself where it does not come from the database; the transaction
+ * is then rolled back, or, if the connection broke at COMMIT, its outcome is unknown. All settings are
  * local to the transaction: nothing of it stays in the session.
  */
 export async function inTransaction<T>(
@@ -59,11 +59,15 @@ export async function inTransaction<T>(
   }
 }
 
-/** One statement without a transaction of its own. Rejects as `inTransaction` does. */
+/**
+ * One statement without a transaction of its own. Rejects as `inTransaction` does. `answerMsMax`: for those that may
+ * read a whole table, instead of the pool's own bound.
+ */
 export async function runStatement(
   pool: pg.Pool,
   text: string,
   values: readonly unknown[] = [],
+  answerMsMax?: number,
 ): Promise<pg.QueryResult> {
   const client = await connect(pool);
   let broken: Error | undefined;
@@ -72,7 +76,8 @@ export async function runStatement(
   };
   client.on('error', onError);
   try {
-    return await client.query(text, values as unknown[]);
+    const bound = answerMsMax === undefined ? {} : { query_timeout: answerMsMax };
+    return await client.query({ text, values: [...values], ...bound });
   } catch (error) {
     if (classifyError(error) === 'unavailable') broken ??= error as Error;
     throw portError(error);

@@ -14,6 +14,8 @@ export interface TableSql {
   readonly account: string;
   /** The balance in minor units, as numeric; may hold a fraction. */
   readonly minorUnits: string;
+  /** Whether the balance is a number that can be added to: not NULL, NaN or infinite. */
+  readonly usable: string;
   /** The balance column after adding the minor units in `d.delta`, an int8. */
   readonly addInt8: string;
   /** The same for a numeric `d.delta`, for sums beyond 64 bits. */
@@ -33,6 +35,10 @@ export function tableSql(mapping: TableMapping): TableSql {
     keyArray: mapping.idType === 'varchar' ? 'text[]' : `${mapping.idType}[]`,
     account: `${id}::text COLLATE "C"`,
     minorUnits: scale === 0 ? `${balance}::numeric` : `(${balance} * ${perMajor})`,
+    usable:
+      mapping.balanceType === 'int8'
+        ? `${balance} IS NOT NULL`
+        : `${balance} > '-Infinity' AND ${balance} < 'Infinity'`,
     addInt8:
       mapping.balanceType === 'int8' ? `${balance} + d.delta` : `${balance} + d.delta::numeric * ${minor}::numeric`,
     addNumeric:

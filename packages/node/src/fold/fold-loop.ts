@@ -14,6 +14,7 @@
  */
 import {
   type DataTable,
+  DataTableSchemaError,
   DataTableUnavailableError,
   type FoldFailure,
   type FoldOutcome,
@@ -144,6 +145,8 @@ export class FoldLoop {
       // Whether the fold was committed is not known: the row will tell.
       if (error instanceof DataTableUnavailableError)
         return this.retry('unavailable', error.message, range?.marks ?? 1);
+      // A table or a privilege is gone: somebody has to see to that, and transactions are taken meanwhile.
+      if (error instanceof DataTableSchemaError) return this.retry('blocked', error.message, range?.marks ?? 1);
       throw error;
     }
   }

@@ -1,4 +1,4 @@
-import { type DataTable, DataTableUnavailableError, TransientDataTableError } from '@spill/core';
+import { type DataTable, isDataTableFailure } from '@spill/core';
 
 const EVERY_MS = 1_000;
 const ACCOUNTS_MAX = 200;
@@ -45,7 +45,7 @@ export class SetAsideRetry {
       if (accounts.length > 0) await this.table.retrySetAside({ accounts, dueOnly: true, limit: ACCOUNTS_MAX });
       this.error = null;
     } catch (error) {
-      if (!(error instanceof DataTableUnavailableError || error instanceof TransientDataTableError)) throw error;
+      if (!isDataTableFailure(error)) throw error;
       this.error = error.message;
     }
   }

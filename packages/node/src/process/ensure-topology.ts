@@ -87,6 +87,7 @@ async function create(ensure: EnsureTopology, store: TopologyStore): Promise<Sto
     node: ensure.node,
     shardCount,
     largeThreshold: settings.largeThreshold ?? LARGE_THRESHOLD_DEFAULT,
+    accountType: settings.mapping.idType,
     replicas,
     secret: randomBytes(32).toString('hex'),
     logIds,
@@ -109,6 +110,13 @@ function checkFixed(settings: Settings, topology: Topology): void {
     problems.push(
       `large_threshold is ${largeThreshold}: this cluster has ${topology.largeThreshold}, fixed at its first start; ` +
         'leave it out or give that',
+    );
+  }
+  const { idType } = settings.mapping;
+  if (idType !== topology.accountType) {
+    problems.push(
+      `table.id_type is ${idType}: this cluster's accounts are written as ${topology.accountType}, fixed at its first ` +
+        'start; give that',
     );
   }
   const present = topology.shards.filter((shard) => shard.state !== 'retired').length;

@@ -25,7 +25,6 @@ const router = await startRouter({
   settings: {
     recordBytesMax: start.tuning.recordBytesMax,
     directAfterMs: start.tuning.directAfterMs,
-    idType: start.database.mapping.idType,
   },
   log: channel.log,
 }).catch((error: Error) => {

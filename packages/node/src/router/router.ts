@@ -16,7 +16,6 @@ import {
   routeTransaction,
   SpillError,
   shardOf,
-  type TableMapping,
 } from '@spill/core';
 import type { NatsConnection } from '../nats/connect.js';
 import { requesterOf } from '../nats/request.js';
@@ -32,18 +31,13 @@ import { answerSubmit } from './submit-endpoint.js';
 import { SUBMITTER_DEFAULTS, Submitter, type SubmitterSettings } from './submitter.js';
 import { TopologyCache, type TopologySource } from './topology-cache.js';
 
-export interface RouterSettings extends SubmitterSettings {
-  /** Of the data table's id column. */
-  readonly idType: TableMapping['idType'];
-}
-
 export interface RouterOptions {
   readonly nc: NatsConnection;
   readonly names: Names;
   readonly topology: TopologySource;
   /** null: no data table is configured; transactions are taken all the same. */
   readonly dataTable: DataTable | null;
-  readonly settings: Partial<RouterSettings>;
+  readonly settings: Partial<SubmitterSettings>;
   readonly log: (level: 'info' | 'warn' | 'error', message: string) => void;
 }
 
@@ -65,7 +59,7 @@ export async function startRouter(options: RouterOptions): Promise<RunningRouter
   const { nc, names, dataTable, log } = options;
   const topology = await TopologyCache.open(options.topology, (error) => log('warn', `topology: ${error.message}`));
   const maxPayloadBytes = nc.info?.max_payload ?? 1024 * 1024;
-  const settings = { ...SUBMITTER_DEFAULTS, idType: 'text' as const, ...options.settings };
+  const settings = { ...SUBMITTER_DEFAULTS, ...options.settings };
   const requests = new ShardRequests(names, requesterOf(nc), topology);
   const submitter = new Submitter({
     requests,
@@ -77,7 +71,7 @@ export async function startRouter(options: RouterOptions): Promise<RunningRouter
     },
   });
   const answering = new Answering((message) => log('error', message));
-  const submitOptions = { submitter, maxPayloadBytes, idType: settings.idType };
+  const submitOptions = { submitter, maxPayloadBytes };
 
   const service = await startService(nc, {
     name: 'spill-router',

@@ -1,22 +1,10 @@
-import {
-  decodeSubmitRequest,
-  encodeSubmitReply,
-  isCanonicalAccount,
-  SpillError,
-  type StampedTransaction,
-  type SubmitRequest,
-  type SubmitResult,
-  showValue,
-  type TableMapping,
-} from '@spill/core';
+import { decodeSubmitRequest, encodeSubmitReply, SpillError, type SubmitRequest, type SubmitResult } from '@spill/core';
 import type { Submitter } from './submitter.js';
 
 export interface SubmitEndpointOptions {
   readonly submitter: Pick<Submitter, 'submit'>;
   /** The server's max_payload. */
   readonly maxPayloadBytes: number;
-  /** Of the data table: an account must be byte-equal to its canonical text there. */
-  readonly idType: TableMapping['idType'];
 }
 
 /**
@@ -27,35 +15,15 @@ export interface SubmitEndpointOptions {
 export async function answerSubmit(
   body: Uint8Array,
   deadlineMs: number,
-  { submitter, maxPayloadBytes, idType }: SubmitEndpointOptions,
+  { submitter, maxPayloadBytes }: SubmitEndpointOptions,
 ): Promise<Uint8Array> {
   const now = Date.now() * 1_000;
-  const request = refuseForeignAccounts(decodeSubmitRequest(body, now, { maxPayloadBytes }), idType);
+  const request = decodeSubmitRequest(body, now, { maxPayloadBytes });
   const results = await submitter.submit(request.transactions, deadlineMs);
+  const [first] = results;
+  // A single one that can't be a transaction is told so as it is where the request's form is wrong.
+  if (request.single && first?.status === 'rejected' && first.error.code === 'invalid_transaction') throw first.error;
   return encodeSubmitReply(inRequestOrder(request, results), request.single, request.encoding);
-}
-
-/** '7' and '07' are one SQL row and must not become two accounts. Columns of text take every account as it is. */
-function refuseForeignAccounts(request: SubmitRequest, idType: TableMapping['idType']): SubmitRequest {
-  if (idType === 'text' || idType === 'varchar') return request;
-  if (request.transactions.every(({ account }) => isCanonicalAccount(account, { idType }))) return request;
-  const refused = new Map(request.refused);
-  const transactions: StampedTransaction[] = [];
-  let next = 0;
-  for (let index = 0; index < request.count; index++) {
-    if (request.refused.has(index)) continue;
-    const transaction = request.transactions[next++] as StampedTransaction;
-    if (isCanonicalAccount(transaction.account, { idType })) {
-      transactions.push(transaction);
-      continue;
-    }
-    const field = request.single ? 'account' : `transactions[${index}].account`;
-    const text = `${field} is ${showValue(transaction.account)}: must be written as the data table's ${idType} column does`;
-    const error = new SpillError('invalid_transaction', text);
-    if (request.single) throw error;
-    refused.set(index, { id: transaction.id, status: 'rejected', error });
-  }
-  return { ...request, transactions, refused };
 }
 
 /** Puts the results of the valid transactions between those of the refused ones; errors of a batch name the place. */

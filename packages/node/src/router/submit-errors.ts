@@ -1,5 +1,13 @@
-import type { StampedTransaction } from '@spill/core';
-import { type AttemptEvent, type FirstSeen, type GiveUpCode, RowStatus, SpillError } from '@spill/core';
+import {
+  type AttemptEvent,
+  type FirstSeen,
+  type GiveUpCode,
+  RowStatus,
+  SpillError,
+  type StampedTransaction,
+  showValue,
+  type Topology,
+} from '@spill/core';
 
 /** The error of a row that its shard has answered for good. */
 export function rowError(
@@ -30,6 +38,14 @@ export function idConflictError(transaction: StampedTransaction, firstAmount: bi
     'id_conflict',
     `amount is ${transaction.amount}: this account has a transaction with this id and another amount${first}; ` +
       'a correction needs an id of its own',
+  );
+}
+
+/** The account is not written as the data table's id column writes it. */
+export function foreignAccountError(account: string, accountType: Topology['accountType']): SpillError {
+  return new SpillError(
+    'invalid_transaction',
+    `account is ${showValue(account)}: must be written as the data table's ${accountType} column does`,
   );
 }
 

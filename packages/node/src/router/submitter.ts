@@ -10,6 +10,7 @@ import {
   type AttemptEvent,
   afterLook,
   type GiveUpCode,
+  isCanonicalAccount,
   REMAINING_MS_MIN,
   RESTAMPS_MAX,
   ReplyCode,
@@ -29,7 +30,7 @@ import { Reachability } from './reachability.js';
 import { ShardBatch } from './shard-batch.js';
 import { type ShardRequests, type ShardTarget, targetOf } from './shard-requests.js';
 import { SubmitCall } from './submit-call.js';
-import { giveUpError, overloadedError, rowError } from './submit-errors.js';
+import { foreignAccountError, giveUpError, overloadedError, rowError } from './submit-errors.js';
 import type { TopologyCache } from './topology-cache.js';
 
 export interface SubmitterSettings {
@@ -85,6 +86,7 @@ const EVENT_OF_CODE: Readonly<Record<ReplyCode, AttemptEvent>> = {
   [ReplyCode.malformed]: 'malformed',
 };
 
+const NO_SLOT = -1;
 const ACCOUNTS_CACHED_MAX = 100_000;
 /** Suggested to clients where a bound of this process, not of a shard, was met. */
 const RETRY_AFTER_MS = 100;
@@ -114,7 +116,10 @@ export class Submitter {
     this.taken += transactions.length;
     const overloaded = this.taken > this.options.settings.transactionsMax;
     for (let index = 0; index < transactions.length; index++) {
-      if (overloaded) {
+      const { account } = transactions[index] as StampedTransaction;
+      if (this.slotToStore(account) === NO_SLOT) {
+        call.reject(index, foreignAccountError(account, this.options.topology.current.accountType));
+      } else if (overloaded) {
         call.reject(index, overloadedError('too many transactions wait for their answers here', RETRY_AFTER_MS));
       } else {
         this.route(call, index);
@@ -129,11 +134,21 @@ export class Submitter {
     return new Promise((resolve) => this.whenIdle.push(resolve));
   }
 
-  /** The slot of an account, remembered for accounts seen lately. */
+  /** The slot of an account, whatever the data table makes of it. */
   slot(account: string): number {
+    const slot = this.slotToStore(account);
+    return slot === NO_SLOT ? slotOf(account) : slot;
+  }
+
+  /**
+   * The slot of an account, remembered for accounts seen lately; `NO_SLOT` where the data table would write it otherwise:
+   * '7' and '07' are one row there and must not become two accounts.
+   */
+  private slotToStore(account: string): number {
     let slot = this.slots.get(account);
     if (slot === undefined) {
-      slot = slotOf(account);
+      const { accountType } = this.options.topology.current;
+      slot = isCanonicalAccount(account, { idType: accountType }) ? slotOf(account) : NO_SLOT;
       this.slots.set(account, slot);
     }
     return slot;
@@ -147,7 +162,7 @@ export class Submitter {
   };
 
   private shardFor(transaction: StampedTransaction): number {
-    return this.routes.shardFor(this.slot(transaction.account), transaction.amount);
+    return this.routes.shardFor(this.slotToStore(transaction.account), transaction.amount);
   }
 
   private route(call: SubmitCall, index: number): void {

@@ -11,10 +11,7 @@
  */
 import {
   type DataTable,
-  DataTableUnavailableError,
-  type FirstSeen,
   judgeWatermark,
-  type LedgerRow,
   mayAccept,
   NO_HASH,
   Pending,
@@ -25,7 +22,6 @@ import {
   type ShardState,
   type ShardStatus,
   slotOf,
-  TransientDataTableError,
   type Watermark,
   type WatermarkVerdict,
 } from '@spill/core';
@@ -35,6 +31,7 @@ import { FoldSource } from '../fold/fold-source.js';
 import { SetAsideRetry } from '../fold/set-aside-retry.js';
 import { hashOf, type JetStreamLog, LogMissingError } from '../nats/log.js';
 import type { QuestionPorts } from './answer-questions.js';
+import { askLedger } from './ask-ledger.js';
 import { wallMicros } from './clock.js';
 import { CommitLatency } from './commit-latency.js';
 import { type AcknowledgedRecord, GroupCommit } from './group-commit.js';
@@ -141,7 +138,7 @@ export class Shard {
         ownedSlots: () => view.ownedSlots,
         pendingBytes: () => marks.bytes,
         onAcknowledged: (record) => this.onAcknowledged(record),
-        askLedger: (keys) => this.askLedger(keys),
+        askLedger: (keys) => askLedger(table, state, keys),
         onFatal: (reason, detail) => (reason === 'fenced' ? exits.superseded(detail) : exits.failed(new Error(detail))),
         onRefusing: (detail) => this.onRefusing(detail),
       },
@@ -371,15 +368,6 @@ export class Shard {
     });
   }
 
-  private async askLedger(keys: { account: string; id: string }[]): Promise<(FirstSeen | null | 'unreachable')[]> {
-    try {
-      return (await this.parts.table.ledger(keys)).map((row) => row && firstSeen(row));
-    } catch (error) {
-      if (!(error instanceof DataTableUnavailableError || error instanceof TransientDataTableError)) throw error;
-      return keys.map(() => 'unreachable');
-    }
-  }
-
   private onRefusing(detail: string | null): void {
     if (this.mode === 'damaged') return;
     this.mode = detail ? 'refusing' : 'serving';
@@ -425,10 +413,6 @@ export class Shard {
     const { oldest, rows } = this.parts.marks;
     return oldest && rows > 0 ? performance.now() - oldest.since : 0;
   }
-}
-
-function firstSeen(row: LedgerRow): FirstSeen {
-  return { shard: row.shard, sequence: row.sequence, timestamp: row.timestamp, amount: row.amount };
 }
 
 function readHeaderOrNull(bytes: Uint8Array): RecordHeader | null {

@@ -1,0 +1,378 @@
+/**
+ * A log that is not as it was written: the shard refuses to serve and says what is missing, `repair` with the loss
+ * accepted brings it back, the loss stays on record, and nothing is counted twice.
+ */
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { readRecord, writeRecord } from '@spill/core';
+import { PostgresDataTable, type RepairReport, repairOverNats, type VerifyReport } from '@spill/node';
+import { connect, headers, type NatsConnection } from 'nats';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { provideNatsServer } from '../../packages/node/dist/nats/provide-nats-server.js';
+import { batchOf, rowsOf } from '../support/batch-rows.js';
+import { query, until } from '../support/fault.js';
+import { startPostgres, type TestPostgres } from '../support/postgres.js';
+import { startNode, type TestNode } from '../support/spill-node.js';
+import { managerOf, onJetStreamFolder, recordsOf, replaceLog } from '../support/tamper-log.js';
+
+const MAPPING = {
+  table: 'accounts',
+  idColumn: 'id',
+  idType: 'text',
+  balanceColumn: 'balance',
+  balanceType: 'int8',
+  minorUnits: 0,
+  createAccounts: false,
+} as const;
+const POOLS = {
+  credit: { shard: 1, account: 'c', amount: 5n },
+  debit: { shard: 2, account: 'd', amount: -3n },
+  large: { shard: 3, account: 'l', amount: 2_000_000n },
+};
+type PoolName = keyof typeof POOLS;
+const ALL: readonly PoolName[] = ['credit', 'debit', 'large'];
+
+let postgres: TestPostgres;
+let binary: string;
+let databases = 0;
+let cluster: Cluster | null = null;
+
+beforeAll(async () => {
+  postgres = await startPostgres({ fsync: false });
+  binary = (await provideNatsServer()).path;
+});
+
+afterEach(async () => {
+  await cluster?.dispose();
+  cluster = null;
+});
+
+afterAll(() => postgres.stop());
+
+interface Shown {
+  readonly id: number;
+  readonly state: string;
+  readonly reason?: string;
+  readonly log_id: string;
+}
+
+/** One node on PostgreSQL, and what it was told and has answered. */
+class Cluster {
+  nc!: NatsConnection;
+  readonly acknowledged = new Map<string, bigint>();
+  private next = 1;
+  readonly table: PostgresDataTable;
+  /** Copies of the folder, to be put back. */
+  private readonly copies: string[] = [];
+
+  private constructor(
+    readonly node: TestNode,
+    readonly databaseUrl: string,
+  ) {
+    this.table = new PostgresDataTable({ connection: { connectionString: databaseUrl }, mapping: MAPPING });
+  }
+
+  static async start(): Promise<Cluster> {
+    const databaseUrl = await postgres.createDatabase(`tampered_${++databases}`);
+    const connection = { connectionString: databaseUrl };
+    await query(connection, 'CREATE TABLE accounts (id text PRIMARY KEY, balance bigint NOT NULL)');
+    await query(connection, "INSERT INTO accounts VALUES ('c', 0), ('d', 0), ('l', 0)");
+    const node = await startNode({ databaseUrl, shards: 3, args: ['--apply-schema'] });
+    const started = new Cluster(node, databaseUrl);
+    await started.connect();
+    return started;
+  }
+
+  async connect(): Promise<void> {
+    this.nc = await connect({ servers: this.node.natsUrl, maxReconnectAttempts: -1, reconnectTimeWait: 100 });
+  }
+
+  async ask<T>(subject: string, body: unknown): Promise<T> {
+    const head = headers();
+    head.set('Spill-Deadline-Ms', '30000');
+    const reply = await this.nc.request(subject, JSON.stringify(body), { timeout: 32_000, headers: head });
+    return reply.json<T>();
+  }
+
+  /** Several records of a few transactions each. */
+  async submit(pools: readonly PoolName[], records = 6): Promise<void> {
+    for (let record = 0; record < records; record++) {
+      for (const pool of pools) {
+        const { account, amount } = POOLS[pool];
+        const rows = [1, 2, 3].map(() => ({ id: `t${this.next++}`, account, amount: amount.toString() }));
+        const { results } = await this.ask<{ results: { status: string }[] }>('spill.transactions.submit', rows);
+        results.forEach(({ status }, i) => {
+          expect(status).toBe('stored');
+          this.acknowledged.set(rows[i]!.id, amount);
+        });
+      }
+    }
+  }
+
+  async fold(): Promise<void> {
+    expect(await this.ask('spill.supervisor.fold', {})).not.toHaveProperty('error');
+  }
+
+  async shard(id: number): Promise<Shown> {
+    const { shards } = await this.ask<{ shards: Shown[] }>('spill.supervisor.topology', {});
+    return shards.find((shard) => shard.id === id) as Shown;
+  }
+
+  async untilState(id: number, state: string): Promise<Shown> {
+    let shown: Shown | undefined;
+    await until(`shard ${id} is ${state}`, async () => {
+      shown = await this.shard(id);
+      return shown.state === state;
+    });
+    return shown as Shown;
+  }
+
+  async verify(): Promise<VerifyReport> {
+    return this.ask<VerifyReport>('spill.supervisor.verify', {});
+  }
+
+  repair(shard: number, acceptLoss: boolean): Promise<RepairReport> {
+    return repairOverNats({
+      servers: this.node.natsUrl,
+      prefix: 'spill',
+      table: this.table,
+      shard,
+      acceptLoss,
+      note: { who: 'the test', why: 'it broke the log itself' },
+      dataDir: this.node.dataDir,
+    });
+  }
+
+  async stop(): Promise<void> {
+    await this.nc.close();
+    expect(await this.node.stop()).toBe(0);
+  }
+
+  async restart(): Promise<void> {
+    await this.node.restart();
+    await this.connect();
+  }
+
+  copy(part: string): string {
+    const copy = mkdtempSync(join(tmpdir(), 'spill-older-'));
+    this.copies.push(copy);
+    cpSync(join(this.node.dataDir, part), copy, { recursive: true });
+    return copy;
+  }
+
+  putBack(copy: string, part: string): void {
+    const folder = join(this.node.dataDir, part);
+    rmSync(folder, { recursive: true, force: true });
+    cpSync(copy, folder, { recursive: true });
+  }
+
+  /** A shard that is damaged says so to everybody who asks. */
+  async refuses(pool: PoolName, missing: RegExp): Promise<void> {
+    const { shard, account, amount } = POOLS[pool];
+    const shown = await this.untilState(shard, 'damaged');
+    expect(shown.reason).toMatch(missing);
+    const body = { id: `refused-${pool}`, account, amount: amount.toString() };
+    const answer = await this.ask<{ status: string; error?: { code: string; message: string } }>(
+      'spill.transactions.submit',
+      body,
+    );
+    expect(answer.status).toBe('rejected');
+    expect(answer.error?.code).toBe('unavailable');
+    expect(answer.error?.message).toMatch(missing);
+    const report = await this.verify();
+    expect(report.ok).toBe(false);
+    expect(report.examples.damaged.map(({ message }) => message).join('\n')).toMatch(missing);
+  }
+
+  async repaired(pool: PoolName): Promise<RepairReport> {
+    const { shard } = POOLS[pool];
+    const told = await this.repair(shard, false);
+    expect(told).toMatchObject({ repaired: false, log_id: null });
+    expect((await this.shard(shard)).state).toBe('damaged');
+    const report = await this.repair(shard, true);
+    expect(report.repaired).toBe(true);
+    expect(report.lost).toEqual(told.lost);
+    const shown = await this.untilState(shard, 'open');
+    expect(shown.log_id).toBe(report.log_id);
+    expect(shown.reason).toBeUndefined();
+    return report;
+  }
+
+  /** All is well again: new transactions are taken and folded, the loss is on record, nothing counts twice. */
+  async isWell(pools: readonly PoolName[], gone: ReadonlySet<string> = new Set()): Promise<void> {
+    await until('every shard takes transactions', async () => {
+      const asked = await Promise.all(
+        ALL.map((pool) =>
+          this.ask<{ status: string }>('spill.transactions.submit', {
+            id: `probe-${pool}`,
+            account: POOLS[pool].account,
+            amount: POOLS[pool].amount.toString(),
+          }),
+        ),
+      );
+      return asked.every(({ status }) => status === 'stored' || status === 'duplicate');
+    });
+    for (const pool of ALL) this.acknowledged.set(`probe-${pool}`, POOLS[pool].amount);
+    await this.submit(ALL, 2);
+    await this.fold();
+    const report = await this.verify();
+    expect(report, JSON.stringify(report.examples)).toMatchObject({
+      lost: 0,
+      duplicated: 0,
+      mismatched: 0,
+      damaged: 0,
+      conflicts: 0,
+      drift: 0,
+      ok: true,
+    });
+    const repaired = pools.map((pool) => POOLS[pool].shard);
+    expect(report.accepted_losses.map(({ shard }) => shard).sort()).toEqual(repaired);
+    const actions = await this.table.listOperatorActions(10);
+    expect(actions.filter(({ action }) => action === 'reset_watermark')).toHaveLength(pools.length);
+    expect(actions[0]).toMatchObject({ who: 'the test', why: expect.stringContaining('it broke the log itself') });
+
+    const connection = { connectionString: this.databaseUrl };
+    const ledger = await query(connection, 'SELECT id, amount::text FROM spill.ledger');
+    const expected = [...this.acknowledged].filter(([id]) => !gone.has(id)).map(([id, amount]) => `${id} ${amount}`);
+    const lost = new Set(expected);
+    for (const row of ledger.rows) lost.delete(`${row.id} ${row.amount}`);
+    expect([...lost]).toEqual([]);
+    for (const row of ledger.rows) expect(this.acknowledged.get(row.id)?.toString()).toBe(row.amount);
+    const { rows } = await query(
+      connection,
+      `SELECT a.id, a.balance::text, coalesce(sum(l.amount), 0)::text AS sum
+       FROM accounts a LEFT JOIN spill.ledger l ON l.account = a.id GROUP BY a.id, a.balance`,
+    );
+    for (const row of rows) expect(row.balance).toBe(row.sum);
+    for (const pool of ALL) {
+      const { account } = POOLS[pool];
+      const { balance } = await this.ask<{ balance: string }>('spill.balance.get', { account });
+      expect(balance).toBe(rows.find(({ id }) => id === account)?.balance);
+    }
+  }
+
+  async dispose(): Promise<void> {
+    await this.nc.close();
+    await this.node.dispose();
+    await this.table.close();
+    for (const copy of this.copies) rmSync(copy, { recursive: true, force: true });
+  }
+}
+
+describe('while the node is stopped', () => {
+  test('a record is altered, one is removed, and the end is cut off', { timeout: 180_000 }, async () => {
+    cluster = await Cluster.start();
+    await cluster.submit(ALL);
+    await cluster.fold();
+    await cluster.submit(ALL, 2);
+    await cluster.stop();
+
+    // The credit shard: the amounts of one record, everything else about it right.
+    const changed = new Set<string>();
+    await onJetStreamFolder(binary, cluster.node.dataDir, async (nc) => {
+      const credit = await recordsOf(nc, 1);
+      const at = credit.findIndex(({ bytes }) => storedIn(bytes).length > 0);
+      for (const { id } of storedIn(credit[at]!.bytes)) changed.add(id);
+      await replaceLog(
+        nc,
+        1,
+        credit.map(({ bytes }, i) => (i === at ? withOtherAmounts(bytes) : bytes)),
+      );
+      // The debit shard: one record is gone from the middle.
+      const debit = await recordsOf(nc, 2);
+      await replaceLog(
+        nc,
+        2,
+        debit.map(({ bytes }, i) => (i === 4 ? null : bytes)),
+      );
+      // The large shard: its last three records are gone.
+      const large = await recordsOf(nc, 3);
+      await replaceLog(
+        nc,
+        3,
+        large.slice(0, -3).map(({ bytes }) => bytes),
+      );
+    });
+    await cluster.restart();
+
+    await cluster.refuses('credit', /was altered|is not chained/);
+    await cluster.refuses('debit', /record 5 is missing|records 5 to 5 are missing/);
+    await cluster.refuses('large', /remembers record|acknowledged records are missing/);
+    const lostIn = await Promise.all(ALL.map((pool) => (cluster as Cluster).repaired(pool)));
+    for (const { lost, summary } of lostIn) {
+      expect(lost.length).toBeGreaterThan(0);
+      expect(summary).toMatch(/Lost: /);
+    }
+    // Folded before it was altered, and removed: in the ledger as it was acknowledged.
+    await cluster.isWell(ALL);
+    expect(changed.size).toBeGreaterThan(0);
+  });
+
+  test('an older JetStream folder is put back', { timeout: 180_000 }, async () => {
+    cluster = await Cluster.start();
+    await cluster.submit(ALL);
+    await cluster.stop();
+    const copy = cluster.copy('jetstream');
+    await cluster.restart();
+    await cluster.submit(ALL);
+    await cluster.fold();
+    await cluster.stop();
+    cluster.putBack(copy, 'jetstream');
+    await cluster.restart();
+    for (const pool of ALL) await cluster.refuses(pool, /remembers record|older than the log/);
+    for (const pool of ALL) await cluster.repaired(pool);
+    await cluster.isWell(ALL);
+  });
+
+  test('an older data folder is put back, with PostgreSQL outside it', { timeout: 180_000 }, async () => {
+    cluster = await Cluster.start();
+    await cluster.submit(ALL);
+    await cluster.stop();
+    const copy = cluster.copy('.');
+    await cluster.restart();
+    await cluster.submit(ALL);
+    await cluster.fold();
+    await cluster.stop();
+    cluster.putBack(copy, '.');
+    await cluster.restart();
+    for (const pool of ALL) await cluster.refuses(pool, /the data table/);
+    for (const pool of ALL) await cluster.repaired(pool);
+    await cluster.isWell(ALL);
+  });
+});
+
+describe('while a shard is at work', () => {
+  test('its stream is deleted', { timeout: 180_000 }, async () => {
+    cluster = await Cluster.start();
+    await cluster.submit(ALL);
+    await cluster.fold();
+    await (await managerOf(cluster.nc)).streams.delete('SPILL_1');
+    await cluster.refuses('credit', /does not exist/);
+    // The others go on.
+    await cluster.submit(['debit', 'large'], 1);
+    const { lost } = await cluster.repaired('credit');
+    expect(lost[0]).toMatchObject({ from: 1, transactions: 18 });
+    await cluster.isWell(['credit']);
+  });
+
+  test('only a damaged shard is repaired', async () => {
+    cluster = await Cluster.start();
+    await expect(cluster.repair(1, true)).rejects.toMatchObject({ code: 'conflict' });
+    await expect(cluster.repair(99, true)).rejects.toMatchObject({ code: 'not_found' });
+  });
+});
+
+function storedIn(bytes: Uint8Array): { id: string }[] {
+  return readRecord(bytes).events.flatMap((event) => (event.type === 'stored' ? rowsOf(event.batch) : []));
+}
+
+function withOtherAmounts(bytes: Uint8Array): Uint8Array {
+  const record = readRecord(bytes);
+  const events = record.events.map((event) => {
+    if (event.type !== 'stored') return event;
+    const batch = batchOf(rowsOf(event.batch).map((row) => ({ ...row, amount: row.amount * 1_000n })));
+    return { ...event, batch };
+  });
+  return writeRecord({ ...record, events });
+}
