@@ -117,7 +117,8 @@ function planPool(
   const quietest = sorted[0];
   const busiest = sorted.at(-1);
   if (!quietest || !busiest) return null;
-  // An empty shard (just made, or emptied) takes its share before anything else is decided.
+  const empty = sorted.find((load) => slotsOwned(topology, pool, load.shard).length === 0);
+  if (empty) return fill(topology, pool, empty, sorted);
   if (busyness(busiest) > settings.growthThreshold) {
     return grow(topology, pool, quietest, busiest, settings, shards);
   }
@@ -153,6 +154,27 @@ function grow(
     target: quietest.shard,
     slots: toSpans(slots),
     reason: `${figure}; shard ${quietest.shard} is at ${percent(busyness(quietest))} and takes ${slots.length} slots`,
+  };
+}
+
+/** A shard without slots, just made, takes its share of the pool from the busiest one, never more than half of that. */
+function fill(topology: Topology, pool: Pool, empty: ShardLoad, sorted: readonly ShardLoad[]): PlannedAction | null {
+  const giving = sorted.filter((load) => load !== empty);
+  const slotCount = (load: ShardLoad): number => slotsOwned(topology, pool, load.shard).length;
+  const source = giving.sort((a, b) => b.rate - a.rate || slotCount(b) - slotCount(a) || a.shard - b.shard)[0];
+  if (!source || slotCount(source) < 2) return null;
+  const total = giving.reduce((sum, load) => sum + load.rate, 0);
+  const share =
+    total > 0 ? total / sorted.length / source.rate : topology.slotCount / sorted.length / slotCount(source);
+  const slots = chooseSlots(slotsOwned(topology, pool, source.shard), source, Math.min(0.5, share));
+  if (slots.length === 0) return null;
+  return {
+    action: 'move_slots',
+    pool,
+    source: source.shard,
+    target: empty.shard,
+    slots: toSpans(slots),
+    reason: `shard ${empty.shard} has no slots yet and takes ${slots.length} of shard ${source.shard}'s`,
   };
 }
 

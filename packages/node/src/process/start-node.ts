@@ -12,6 +12,7 @@
 import { Names, type NodeEntry } from '@spill/core';
 import type { Settings } from '../config/settings.js';
 import { openDataTable } from '../data-table/open-data-table.js';
+import { ActionStore } from '../nats/action-store.js';
 import { connectNats } from '../nats/connect.js';
 import { HeartbeatStore } from '../nats/heartbeat-store.js';
 import { Lease } from '../nats/lease.js';
@@ -21,6 +22,7 @@ import { watchConnection } from '../nats/watch-connection.js';
 import { createShard } from '../supervisor/create-shard.js';
 import { deleteShard } from '../supervisor/delete-shard.js';
 import { keepDirectMarksFew } from '../supervisor/direct-marks.js';
+import { Planner } from '../supervisor/planner.js';
 import { shardAsker } from '../supervisor/shard-asker.js';
 import { startSupervisor } from '../supervisor/supervisor.js';
 import { TopologyKeeper } from '../supervisor/topology-keeper.js';
@@ -40,6 +42,12 @@ import { withoutLogin } from './without-login.js';
 /** Copying may take this long before it is given up, and so many transactions may be left for the pause. */
 const COPY_MS_MAX = 120_000;
 const TAIL_ROWS_MAX = 2_000;
+
+/** Migrations begun by one plan; shards in all; and where a shard's memory counts as full. */
+const MOVES_MAX = 3;
+const SHARDS_MAX = 64;
+const SHARD_MEMORY_BYTES_MAX = 4 * 1024 ** 3;
+const ACTIONS_SHOWN = 100;
 
 export interface RunningNode {
   /** Where clients connect: the first server. */
@@ -182,6 +190,27 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
   });
   keeper.start();
   started.push(() => keeper.stop());
+  const actions = await ActionStore.open(nc, names, replicas);
+  const planner = new Planner({
+    nc,
+    names,
+    topology: store,
+    actions,
+    settings: {
+      growthThreshold: tuning.shardGrowthThreshold,
+      shrinkThreshold: tuning.shardShrinkThreshold,
+      coolDownMs: tuning.coolDownMs,
+      movesMax: MOVES_MAX,
+      shardsMax: SHARDS_MAX,
+    },
+    memoryBytesMax: SHARD_MEMORY_BYTES_MAX,
+    dedupeWindowMs: tuning.dedupeWindowMs,
+    node: memory.nodeName,
+    active: () => keeper.active,
+    log: (message) => log.info(message),
+  });
+  planner.start();
+  started.push(() => planner.stop());
   const supervisor = await startSupervisor({
     nc,
     names,
@@ -192,6 +221,8 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     createShard: ({ pool, node }) =>
       createShard({ nc, names, topology: store, pool, node, dedupeWindowMs: tuning.dedupeWindowMs }),
     deleteShard: (shard) => deleteShard(store, shard),
+    rebalance: (dryRun) => planner.rebalance(dryRun, `an operator, through ${memory.nodeName}`),
+    actions: () => actions.list(ACTIONS_SHOWN),
     verify: verifyFor({ nc, names, topology: store, heartbeats, table }),
     onError: (message) => log.error(message),
   });

@@ -2,6 +2,7 @@
  * The supervisor, as far as one machine needs it: operators' requests over the NATS service `spill-supervisor`. It
  * stands beside the way of a transaction and never on it.
  */
+
 import {
   decodeCreateShardRequest,
   decodeDeleteShardRequest,
@@ -12,10 +13,12 @@ import {
   encodeBody,
   encodingOf,
   type Names,
+  type Plan,
   type Pool,
   SpillError,
   serviceErrorReply,
 } from '@spill/core';
+import type { RecordedAction } from '../nats/action-store.js';
 import type { NatsConnection } from '../nats/connect.js';
 import { requesterOf } from '../nats/request.js';
 import { type ServiceRequest, startService } from '../nats/service.js';
@@ -38,6 +41,9 @@ export interface SupervisorOptions {
   createShard(request: { readonly pool: Pool; readonly node: string | null }): Promise<number>;
   /** Begins to close it. Resolves with the state it is in. */
   deleteShard(shard: number): Promise<string>;
+  rebalance(dryRun: boolean): Promise<Plan>;
+  /** What was done, the newest first. */
+  actions(): Promise<RecordedAction[]>;
   onError(message: string): void;
 }
 
@@ -84,8 +90,13 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
       return { shard, state: await options.deleteShard(shard) };
     },
     rebalance: async (body) => {
-      decodeRebalanceRequest(body);
-      throw notInThisRelease('rebalance', 'slots do not move yet');
+      const { dryRun } = decodeRebalanceRequest(body);
+      const { actions, notes } = await options.rebalance(dryRun);
+      return { dry_run: dryRun, actions: actions.map((action) => ({ ...action })), notes };
+    },
+    actions: async (body) => {
+      decodeEmptyRequest(body);
+      return { actions: await options.actions() };
     },
   };
   const service = await startService(nc, {
@@ -108,10 +119,6 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
       await service.stop();
     },
   };
-}
-
-function notInThisRelease(verb: string, instead: string): SpillError {
-  return new SpillError('conflict', `${verb} is not in this release of spill: ${instead}`);
 }
 
 async function answer(request: ServiceRequest, operation: Operation, options: SupervisorOptions): Promise<void> {
