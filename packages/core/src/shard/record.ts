@@ -209,7 +209,8 @@ function checkFields(type: ShardEvent['type'], fields: Record<string, unknown>):
     epoch: () => holds(fields, 'epoch'),
     sealed: () => isCertified(fields),
     ready: () => isCertified(fields),
-    settled: () => holds(fields, 'migration'),
+    settled: () => holds(fields, 'migration') && ['committed', 'aborted'].includes(fields.outcome as string),
+    adopted: () => holds(fields, 'migration') && Array.isArray(fields.slots),
     horizon_set: () => holds(fields, 'horizon'),
   };
   if (right[type]?.() === false) throw new RecordFormatError(`an event ${type} lacks a field`);
@@ -253,7 +254,9 @@ function readAdopted(body: Uint8Array): Adopted {
   // Copied, since the columns need not lie on a boundary of 4 and 8 in the record.
   const shards = new Uint32Array(new Uint8Array(body.subarray(shardsAt, shardsAt + 4 * batch.rows)).buffer);
   const sequences = new Float64Array(new Uint8Array(body.subarray(shardsAt + 4 * batch.rows)).buffer);
-  return { type: 'adopted', ...JSON.parse(head), batch, shards, sequences };
+  const fields = JSON.parse(head);
+  checkFields('adopted', fields);
+  return { ...fields, type: 'adopted', batch, shards, sequences };
 }
 
 function hex(bytes: Uint8Array, at: number): string {

@@ -5,6 +5,7 @@ import {
   type Migration,
   type MigrationAsk,
   type MigrationLimits,
+  type MigrationStep,
   nextMigrationStep,
   removeMigration,
   type SourceReport,
@@ -41,6 +42,7 @@ export async function runMigration(id: number, options: MigrationRunnerOptions):
   let source: SourceReport | null = null;
   let target: TargetReport | null = null;
   let first = true;
+  let lastStep = '';
   while (!options.signal.aborted) {
     const { topology } = await options.topology.require();
     const migration = topology.migrations.find((entry) => entry.id === id);
@@ -60,6 +62,8 @@ export async function runMigration(id: number, options: MigrationRunnerOptions):
       sealedMs: sealedAt && now - sealedAt,
     };
     const step = nextMigrationStep(look, options.limits);
+    if (step.step !== lastStep) options.onStep(migration, describeStep(step, sealedAt));
+    lastStep = step.step;
     switch (step.step) {
       case 'copy': {
         target = (await ask(topology, migration, 'target', { step: 'copy' }, COPY_ANSWER_MS)).target;
@@ -68,7 +72,6 @@ export async function runMigration(id: number, options: MigrationRunnerOptions):
         break;
       }
       case 'seal':
-        options.onStep(migration, 'seal');
         sealedAt = performance.now();
         source = (await ask(topology, migration, 'source', { step: 'seal' }, ANSWER_MS)).source;
         if (!source?.sealed) {
@@ -86,11 +89,9 @@ export async function runMigration(id: number, options: MigrationRunnerOptions):
       }
       case 'commit':
         await change((newest) => commitMigration(newest, id, step.sealedSequence));
-        options.onStep(migration, `commit after ${Math.round(performance.now() - sealedAt)} ms`);
         break;
       case 'abort':
         await change((newest) => abortMigration(newest, id));
-        options.onStep(migration, `abort: ${step.reason}`);
         break;
       case 'settle': {
         [source, target] = await both(topology, migration, { step: 'settle' });
@@ -99,7 +100,6 @@ export async function runMigration(id: number, options: MigrationRunnerOptions):
       }
       case 'remove':
         await change((newest) => removeMigration(newest, id));
-        options.onStep(migration, 'remove');
         return;
     }
   }
@@ -139,5 +139,16 @@ export async function runMigration(id: number, options: MigrationRunnerOptions):
 
   async function rest(ms: number): Promise<void> {
     await delay(ms, undefined, { signal: options.signal }).catch(() => {});
+  }
+}
+
+function describeStep(step: MigrationStep, sealedAt: number): string {
+  switch (step.step) {
+    case 'commit':
+      return `commit, ${Math.round(performance.now() - sealedAt)} ms after the seal was asked for`;
+    case 'abort':
+      return `abort: ${step.reason}`;
+    default:
+      return step.step;
   }
 }
