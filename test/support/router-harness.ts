@@ -5,8 +5,8 @@ import { type DataTable, firstTopology, Names, raiseAssignment, type Topology } 
 import {
   connectNats,
   type NatsConnection,
-  type SubmitterSettings,
   type RunningRouter,
+  type SubmitterSettings,
   startRouter,
   TopologyStore,
 } from '@spill/node';
