@@ -2,10 +2,12 @@
  * What a shard took over under one migration: transactions that another shard stored and that this one must recognise.
  * They answer retries with their first shard and sequence, and are in no sum and no fold of this shard.
  *
- * Known as soon as they are adopted; gone when the migration is dropped; forgotten below the horizon without waiting for
- * the other log's fold, but not before the migration's outcome is logged.
+ * Known as soon as they are adopted; gone when the migration is dropped; forgotten like the shard's own, by the place in
+ * this log of the record that adopted them, without waiting for the other log's fold, but not before the migration's
+ * outcome is logged.
  */
 import type { SlotSpan } from '../topology/topology.js';
+import type { SmallState } from './events.js';
 import type { IdHashKey } from './id-hash.js';
 import { KnownIds, NONE } from './known-ids.js';
 import type { CertifiedRow } from './row-digest.js';
@@ -80,9 +82,14 @@ export class Adoption {
     }
   }
 
-  /** Forgets below `horizon`, once settled. Returns the first record that still holds a known row, or `none`. */
-  forget(horizon: number, none: number): number {
-    return this.ids.forget(this.settled ? horizon : 0, Number.MAX_SAFE_INTEGER, none);
+  /**
+   * Forgets what the small state says is forgotten, once settled. Each span of it counts, whenever it was logged: a
+   * horizon that an operator took back must not bring to mind what a replay would not find any more.
+   * Returns the first record that still holds a known row, or `none`.
+   */
+  forget({ forgottenBelow, foldedUpTo, forgottenAlso }: SmallState, none: number): number {
+    if (!this.settled) return this.ids.forget(0, 0, none);
+    return this.ids.forget(forgottenBelow, foldedUpTo, none, forgottenAlso);
   }
 
   sweep(entriesMax: number): void {

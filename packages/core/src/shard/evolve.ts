@@ -208,7 +208,7 @@ function forgetUpTo(state: ShardState, sequence: number): ShardState {
   for (const [migration, adoption] of state.adoptions) {
     // A checkpoint that comes back from a replay says which outcomes are still open; all others are logged.
     adoption.settled = !state.small.adoptions.some((mark) => mark.migration === migration);
-    const first = adoption.forget(forgottenBelow, sequence);
+    const first = adoption.forget(state.small, sequence);
     if (adoption.isEmpty) state.adoptions.delete(migration);
     else firstKnown = Math.min(firstKnown, first);
   }

@@ -36,6 +36,8 @@ export class KnownRowScan {
   take(end: number, rowsMax: number, entriesMax: number): { rows: CertifiedRow[]; done: boolean } {
     const rows: CertifiedRow[] = [];
     const { known } = this.state;
+    // What was swept since the last call was forgotten before the scan began, and is not in memory any more.
+    this.place = Math.max(this.place, known.firstPlace);
     for (let passed = 0; passed < entriesMax && rows.length < rowsMax; passed++) {
       if (!this.adoptedDone) {
         const next = this.adopted.next();

@@ -30,9 +30,8 @@ export function beginMigration(topology: Topology, request: MigrationRequest): T
     if (ownerOfSlot(topology.owners[pool], slot) !== source) {
       throw new TopologyConflictError(`slot ${slot} of ${pool} is not shard ${source}'s`);
     }
-    const other = topology.migrations.find(
-      (migration) => migration.state === 'copying' && migration.pool === pool && contains(migration.slots, slot),
-    );
+    // Also one that has ended: until both logs hold its outcome, a target may still drop what it adopted under it.
+    const other = topology.migrations.find((migration) => migration.pool === pool && contains(migration.slots, slot));
     if (other) throw new TopologyConflictError(`slot ${slot} of ${pool} is in migration ${other.id} already`);
   }
   const migration: Migration = { id: topology.nextMigration, pool, slots, source, target, state: 'copying' };
