@@ -531,6 +531,25 @@ describe('a shard', () => {
     expect([...known.entries()].map((entry) => known.id(entry))).toEqual(['id-2']);
   });
 
+  it('keeps forgotten what was taken over and forgotten, when the horizon is taken back', () => {
+    const run = new Run({ pool: 'credit', largeThreshold: 10n, segmentEntries: 4 });
+    run.step({ kind: 'migrate', slot: 0, away: false });
+    const row = (id: number): RowPlan => ({ account: 0, id, amount: 0, when: 0, stamped: false });
+    run.step({ kind: 'adopt', migration: 0, rows: [row(1)] });
+    run.step({ kind: 'end' });
+    run.step({ kind: 'fold', records: 9 });
+    run.step({ kind: 'adopt', migration: 0, rows: [row(2)] });
+    run.step({ kind: 'settle', migration: 0, commit: true });
+    run.step({ kind: 'end' });
+    // A wrong clock forgets the first; the operator takes the horizon back.
+    run.step({ kind: 'forget', forward: 200 });
+    run.step({ kind: 'horizon set', back: 180 });
+    run.step({ kind: 'forget', forward: 1 });
+    run.step({ kind: 'submit', rows: [row(1), row(2)], reachable: true, repeatAccounts: false });
+    run.finish();
+    expect(run.model.stored.map(({ id }) => id)).toEqual(['id-1']);
+  });
+
   it('decides a batch in which every account uses the same id as fast as any other', () => {
     const rows = (id: (i: number) => string): Row[] =>
       Array.from({ length: 32_768 }, (_, i) => ({

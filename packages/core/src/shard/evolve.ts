@@ -140,9 +140,11 @@ function adopt(state: ShardState, event: Adopted, sequence: number): ShardState 
   if (!adoption) {
     adoption = new Adoption(migration, slots, state.idHashKey, state.slotOf);
     state.adoptions.set(migration, adoption);
-    const mark = { migration, slots, ready: null };
-    const others = state.small.adoptions.filter((other) => other.migration !== migration);
-    state.small = { ...state.small, adoptions: [...others, mark] };
+    const { adoptions } = state.small;
+    // The mark may be there already: of a migration that was ready with nothing to adopt.
+    if (!adoptions.some((mark) => mark.migration === migration)) {
+      state.small = { ...state.small, adoptions: [...adoptions, { migration, slots, ready: null }] };
+    }
   }
   let idAt = batch.idsAt;
   for (let row = 0; row < batch.rows; row++) {

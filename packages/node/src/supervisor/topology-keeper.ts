@@ -141,6 +141,8 @@ export class TopologyKeeper {
   }
 
   private async retire(topology: Topology, shard: ShardEntry): Promise<void> {
+    // The last record holds no transaction, so no fold is due for it by itself.
+    await this.options.ask(topology, shard.id, { ask: 'fold' }, ANSWER_MS);
     const watermark = await this.watermark(topology, shard.id);
     if (watermark === null || shard.closedSequence === undefined || watermark < shard.closedSequence) return;
     if (topology.draining.some((draining) => draining.shard === shard.id)) return;
