@@ -6,6 +6,7 @@ import { compareWithModel } from '../support/compare.js';
 import { type DatabaseProxy, startDatabaseProxy } from '../support/database-proxy.js';
 import { databaseWithAccounts, query, SOAK, until } from '../support/fault.js';
 import { type Load, startLoad } from '../support/load.js';
+import { type LoadAnswer, LoadClient } from '../support/load-client.js';
 import { startPostgres, type TestPostgres } from '../support/postgres.js';
 import { newSeed } from '../support/random.js';
 import { type StartNode, startNode, type TestNode } from '../support/spill-node.js';
@@ -184,8 +185,17 @@ describe('what happens in PostgreSQL', () => {
     await until('something is folded', async () => (await count('spill.ledger')) > 500);
     const saved = `saved_${databases}`;
     await whileNobodyIsConnected(() => admin(`CREATE DATABASE ${saved} TEMPLATE ${nameOf(databaseUrl)}`));
-    const savedAt = Date.now() * 1_000;
+    const client = await LoadClient.open(node.natsUrl);
+    const old = { account: 'hot-0', id: 'old', amount: 7, timestamp: Date.now() * 1_000 };
+    const sendOld = async (): Promise<LoadAnswer> => {
+      load.model.tried(old);
+      const [answer] = await client.submit([old], 'json');
+      if (answer!.end === 'answered') load.model.answered(old, answer!.status);
+      return answer!;
+    };
+    expect(await sendOld()).toEqual({ end: 'answered', status: 'stored' });
     await load.flows();
+    const savedAt = Date.now() * 1_000;
     await load.finish();
     const later = await startLoad({
       natsUrl: node.natsUrl,
@@ -203,11 +213,26 @@ describe('what happens in PostgreSQL', () => {
       const { shards } = await ask<{ shards: { horizon: number }[] }>(node, 'performance');
       return shards.every(({ horizon }) => Number(horizon) > savedAt);
     });
+    // So that nothing is folded again before the test has looked.
+    await query(
+      { connectionString: new URL(saved, databaseUrl).href },
+      `CREATE FUNCTION public.wait() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN RAISE EXCEPTION 'not yet' USING ERRCODE = '53000'; END $$;
+       CREATE TRIGGER wait BEFORE UPDATE ON spill.watermark FOR EACH ROW EXECUTE FUNCTION public.wait()`,
+    );
     await whileNobodyIsConnected(async () => {
       await admin(`DROP DATABASE ${nameOf(databaseUrl)}`);
       await admin(`CREATE DATABASE ${nameOf(databaseUrl)} TEMPLATE ${saved}`);
     });
     await until('it is folded again', () => refolds(node));
+    // Neither in a memory nor in the ledger, and yet it was stored: it can't be told now.
+    expect(await sendOld()).toMatchObject({ end: 'again', code: 'unavailable' });
+    await sql('DROP TRIGGER wait ON spill.watermark');
+    let answer: LoadAnswer;
+    do answer = await sendOld();
+    while (answer.end === 'again');
+    expect(answer).toEqual({ end: 'answered', status: 'duplicate' });
+    await client.close();
     await later.flows(20);
     await later.finish();
     await rightIn(node, load);

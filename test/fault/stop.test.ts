@@ -1,6 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { childPid, databaseWithAccounts, inRounds, isRunning, PREFIXES, ROUNDS, until } from '../support/fault.js';
+import {
+  childPid,
+  databaseWithAccounts,
+  inRounds,
+  isRunning,
+  PREFIXES,
+  ROUNDS,
+  SOAK,
+  until,
+} from '../support/fault.js';
 import { type OwnShard, startOwnShard } from '../support/own-shard.js';
 import { startPostgres, type TestPostgres } from '../support/postgres.js';
 import { startNode, type TestNode } from '../support/spill-node.js';
@@ -9,6 +18,7 @@ const ROUND_MS = 120_000;
 /** A node replaces a shard that is silent for three seconds. */
 const STOPPED_MS_MIN = 2_000;
 const STOPPED_MS_MAX = 4_500;
+const APPEND_TIMEOUT_MS = 5_000;
 /** `superseded`, or `waiting` where its append met its successor's record first. */
 const STALE_EXITS = [75, 76];
 
@@ -37,8 +47,8 @@ async function start(name: string): Promise<{ node: TestNode; databaseUrl: strin
   return { node, databaseUrl };
 }
 
-describe('a shard that is stopped under load answers nothing wrong when it goes on', () => {
-  test('its successor serves, and it is gone', { timeout: ROUNDS * ROUND_MS }, async () => {
+describe('what was stopped under load answers nothing wrong when it goes on', () => {
+  test('a shard: its successor serves, and it is gone', { timeout: ROUNDS * ROUND_MS }, async () => {
     const target = await start('stop_shard');
     await inRounds({
       what: 'stopping a shard',
@@ -54,7 +64,7 @@ describe('a shard that is stopped under load answers nothing wrong when it goes 
     });
   });
 
-  test('around the moment at which it is replaced', { timeout: ROUNDS * ROUND_MS }, async () => {
+  test('a shard, around the moment at which it is replaced', { timeout: ROUNDS * ROUND_MS }, async () => {
     const target = await start('stop_briefly');
     await inRounds({
       what: 'stopping a shard for a while',
@@ -69,7 +79,24 @@ describe('a shard that is stopped under load answers nothing wrong when it goes 
     });
   });
 
-  test('nobody could end it: it ends by itself', { timeout: ROUNDS * ROUND_MS }, async () => {
+  test('nats-server stands still for longer than a record is waited for', { timeout: ROUNDS * ROUND_MS }, async () => {
+    const target = await start('stop_nats');
+    await inRounds({
+      what: 'stopping nats-server',
+      ...target,
+      rounds: SOAK ? ROUNDS : 1,
+      harm: async ({ load, random }) => {
+        const pid = target.node.natsServerPid();
+        process.kill(pid, 'SIGSTOP');
+        // Its writers have given up and are opening when it stores what they had sent.
+        await delay(random.int(APPEND_TIMEOUT_MS - 500, APPEND_TIMEOUT_MS + 2_000));
+        process.kill(pid, 'SIGCONT');
+        await load.flows();
+      },
+    });
+  });
+
+  test('a shard that nobody could end: it ends by itself', { timeout: ROUNDS * ROUND_MS }, async () => {
     const target = await start('stop_orphan');
     await inRounds({
       what: 'stopping a shard that nobody ends',

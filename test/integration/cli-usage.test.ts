@@ -15,6 +15,8 @@ const COMMANDS = [
   'performance',
   'fold',
   'verify',
+  'doctor',
+  'repair',
   'set-aside list',
   'set-aside retry',
   'set-aside move',
@@ -73,6 +75,8 @@ describe('a command line that can not be used ends with 2 and says why, without 
     ['no reason', ['set-aside', 'write-off', 'x', 'a'], "required option '--why <reason>' not specified"],
     ['an empty reason', ['set-aside', 'write-off', 'x', 'a', '--why', ' '], '--why is empty'],
     ['no account to retry', ['set-aside', 'retry'], 'name accounts, or say --all'],
+    ['a monitor that is none', ['doctor', '--nats-monitor', 'nats://x'], '--nats-monitor is "nats://x": must be'],
+    ['no reason for a loss', ['repair', '2', '--accept-loss'], '--why is empty'],
     ['a place that is none', ['conflicts', 'resolve', 'x', '--why', 'y'], 'place is "x": must be'],
     ['no file', ['import', 'none.csv'], 'none.csv does not exist'],
   ])('%s', async (_, args, said) => {

@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findEmbeddedDatabase } from '@spill/node';
+import { connect } from 'nats';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startPostgres, type TestPostgres } from '../support/postgres.js';
@@ -39,6 +40,11 @@ function spill(...args: string[]): Promise<CliResult> {
 /** The command against the database of this test's node. */
 function spillSql(...args: string[]): Promise<CliResult> {
   return runSpill([...args, '--data-dir', node.dataDir], { USER: 'ann' });
+}
+
+/** The command against both. */
+function spillBoth(...args: string[]): Promise<CliResult> {
+  return runSpill([...args, '--data-dir', node.dataDir], { NATS_URL: node.natsUrl, USER: 'ann' });
 }
 
 async function json(run: Promise<CliResult>, expectedCode = 0): Promise<Record<string, unknown>> {
@@ -246,7 +252,7 @@ describe('what is set aside', () => {
       { who: 'ann', why: 'case 1', action: 'move' },
       { who: 'bob', why: 'case 2', action: 'write_off' },
     ]);
-  });
+  }, 120_000);
 });
 
 describe('a conflict', () => {
@@ -309,7 +315,7 @@ describe('an import that is cut off', () => {
     const { transactions } = await json(spill('transactions', 'known-10', '--all', '--timeout', '60', '--json'));
     const at = new Map((transactions as { id: string; timestamp: number }[]).map((row) => [row.id, row.timestamp]));
     for (const { sent, stamp } of stamps) expect(at.get(`kill-${sent * 1_000}`)).toBe(stamp);
-  });
+  }, 120_000);
 
   test('stopped by SIGINT, ends in order with 3 and can go on', async () => {
     const rows = Array.from({ length: 50_000 }, (_, i) => `int-${i},known-5,1`);
@@ -336,6 +342,68 @@ test('after all that, verify finds nothing', async () => {
     stdout: expect.stringMatching(/^nothing lost, nothing twice: [\d,]+ transactions of \d+ accounts checked, /),
   });
 });
+
+test('doctor looks at everything, and only warns where it works', async () => {
+  const well = await json(spillBoth('doctor', '--json'));
+  const findings = well.findings as { check: string; severity: string; message: string }[];
+  const checks = findings.map(({ check }) => check);
+  for (const check of ['nats', 'sync', 'topology', 'router', 'database', 'shard 1', 'shard 2', 'shard 3']) {
+    expect(checks).toContain(check);
+  }
+  expect(findings.filter(({ severity }) => severity === 'error')).toEqual([]);
+  expect(findings.find(({ check }) => check === 'database')).toMatchObject({
+    severity: 'warn',
+    message: expect.stringContaining('for trying out'),
+  });
+  expect(await spillBoth('doctor', '--strict')).toMatchObject({ code: 4 });
+
+  const away = await runSpill(['doctor', '--nats', 'nats://127.0.0.1:1', '--data-dir', node.dataDir]);
+  expect(away).toMatchObject({ code: 4, stderr: '' });
+  expect(away.stdout).toMatch(/^error {2}nats .*no NATS server answers at nats:\/\/127\.0\.0\.1:1/m);
+});
+
+test('a log that is gone: topology says so, repair tells the loss, and goes on where it is accepted', async () => {
+  await json(spill('submit', 'known-9', '80000', '--json'));
+  await json(spill('fold', '--json'));
+  const shard = (await json(spill('topology', '--json'))).shards as { id: number; pool: string }[];
+  const { id } = shard.find(({ pool }) => pool === 'large') as { id: number };
+  const early = await spillBoth('repair', String(id));
+  expect(early).toMatchObject({
+    code: 1,
+    stderr: `spill: shard ${id} is open, not damaged: there is nothing to repair\n`,
+  });
+
+  const nc = await connect({ servers: node.natsUrl });
+  await (await nc.jetstreamManager()).streams.delete(`SPILL_${id}`);
+  await nc.close();
+  let picture = '';
+  for (const end = performance.now() + 60_000; !picture.includes('is damaged'); ) {
+    if (performance.now() > end) throw new Error(`the loss was not noticed:\n${picture}`);
+    // An append is what notices it at once; none can succeed.
+    await spill('submit', 'known-9', '80000', '--id', 'lost', '--timeout', '1');
+    picture = (await spill('topology')).stdout;
+  }
+  expect(picture).toMatch(
+    new RegExp(`^ {2}shard ${id} \\(large\\) is damaged: .*; see "spill doctor" and "spill repair`, 'm'),
+  );
+
+  const sick = await spillBoth('doctor');
+  expect(sick.code).toBe(4);
+  expect(sick.stdout).toMatch(new RegExp(`^error {2}shard ${id} `, 'm'));
+
+  const told = await spillBoth('repair', String(id));
+  expect(told).toMatchObject({ code: 4, stderr: '' });
+  expect(told.stdout).toMatch(new RegExp(`^shard ${id} was damaged: .*\nlog [0-9a-f]{32} keeps no record`));
+  expect(told.stdout).toContain(`nothing was changed; to go on without that: spill repair ${id} --accept-loss --why`);
+  const repaired = await json(
+    spillBoth('repair', String(id), '--accept-loss', '--why', 'the stream was deleted', '--json'),
+  );
+  expect(repaired).toMatchObject({ shard: id, repaired: true, log_id: expect.stringMatching(/^[0-9a-f]{32}$/) });
+  expect(await json(spill('submit', 'known-9', '80000', '--id', 'lost', '--timeout', '60', '--json'))).toMatchObject({
+    id: 'lost',
+  });
+  expect(await balanceOf('known-9')).toMatchObject({ balance: '160000' });
+}, 180_000);
 
 describe('schema apply', () => {
   let postgres: TestPostgres;

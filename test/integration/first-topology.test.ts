@@ -99,6 +99,12 @@ describe('the first topology', () => {
     expect(topology.shards.map((shard) => shard.node)).toEqual([owner, owner, owner]);
   });
 
+  test('how accounts are written is fixed', async () => {
+    const names = new Names('six');
+    await ensure(names);
+    await expect(ensure(names, { id_type: 'uuid' })).rejects.toThrow(/^id_type is uuid: .* written as text/);
+  });
+
   test('a node that has been in a cluster makes no other in its place', async () => {
     const names = new Names('five');
     const { again } = await ensure(names);

@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -7,11 +7,11 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { changeShard, Names } from '@spill/core';
 import { TopologyStore } from '@spill/node';
-import { connect, type NatsConnection } from 'nats';
+import { connect, ErrorCode, type NatsConnection, type NatsError } from 'nats';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startPostgres, type TestPostgres } from '../support/postgres.js';
-import { runNode, SPILL_NODE, type StartNode, startNode, type TestNode } from '../support/spill-node.js';
+import { cleanEnv, runNode, SPILL_NODE, type StartNode, startNode, type TestNode } from '../support/spill-node.js';
 
 const nodes: TestNode[] = [];
 const folders: string[] = [];
@@ -244,48 +244,63 @@ describe('a node on its own', () => {
     });
   });
 
+  test('goes on when whoever read its output is gone', async () => {
+    const dataDir = temporaryFolder();
+    const args = ['start', '--data-dir', dataDir, '--nats-port', '0', '--database-url', NO_DATABASE];
+    const child = spawn(process.execPath, [SPILL_NODE, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: cleanEnv(),
+    });
+    await once(child.stdout, 'data');
+    child.stdout.destroy();
+    child.stderr.destroy();
+    const pid = (JSON.parse(readFileSync(join(dataDir, 'nats-server.pid.json'), 'utf8')) as { pid: number }).pid;
+    // Has it write: a killed server is logged.
+    process.kill(pid, 'SIGKILL');
+    await until('the server is started again', () =>
+      readFileSync(join(dataDir, 'spill-node.log'), 'utf8').includes('nats-server runs again'),
+    );
+    child.kill('SIGHUP');
+    expect(await once(child, 'exit')).toEqual([0, null]);
+  });
+
   test('SIGTERM under load: what was taken is committed and answered, nothing answered is lost', async () => {
     const node = await start();
-    const answers = new Map<string, { status: string; shard: number; sequence: number }>();
+    const answers = new Map<number, { shard: number; sequence: number }>();
+    let sent = 0;
+    const transaction = (i: number) =>
+      JSON.stringify({ account: `account-${i % 7}`, id: `t${i}`, amount: (i % 2) * 2 - 1 });
     await withClient(node, async (nc) => {
-      let sent = 0;
-      let refused = 0;
+      let unanswered = 0;
       let stopped: Promise<number | null> | null = null;
       const client = async (): Promise<void> => {
-        while (refused < 50) {
-          const id = `t${sent++}`;
-          const body = JSON.stringify({ account: `account-${sent % 7}`, id, amount: sent % 2 === 0 ? 5 : -5 });
+        while (stopped === null) {
+          const i = sent++;
           try {
-            const reply = await nc.request('spill.transactions.submit', body, { timeout: 20_000 });
+            const reply = await nc.request('spill.transactions.submit', transaction(i), { timeout: 20_000 });
             const answer = reply.json<{ status?: string; shard: number; sequence: number }>();
-            if (answer.status === 'stored') answers.set(id, { ...answer, status: 'stored' });
-            else refused++;
-          } catch {
-            // No responders, or the connection closed: it was taken by nobody.
-            refused++;
+            if (answer.status === 'stored') answers.set(i, { shard: answer.shard, sequence: answer.sequence });
+          } catch (error) {
+            // Sent before the signal, so it was answered, or told that nobody has taken it.
+            if ((error as NatsError).code !== ErrorCode.NoResponders) unanswered++;
           }
           if (answers.size > 500) stopped ??= node.stop();
         }
       };
       await Promise.all(Array.from({ length: 200 }, client));
       expect(await stopped).toBe(0);
-      await node.restart();
+      expect(unanswered).toBe(0);
+    });
+    await node.restart();
+    await withClient(node, async (nc) => {
       let silent = 0;
-      for (let i = 0; i < sent; i++) {
-        const body = JSON.stringify({
-          account: `account-${(i + 1) % 7}`,
-          id: `t${i}`,
-          amount: (i + 1) % 2 === 0 ? 5 : -5,
-        });
-        const again = (await nc.request('spill.transactions.submit', body, { timeout: 20_000 })).json<{
-          status: string;
-          shard: number;
-          sequence: number;
-        }>();
-        const first = answers.get(`t${i}`);
-        if (first) expect(again).toMatchObject({ status: 'duplicate', shard: first.shard, sequence: first.sequence });
-        else if (again.status === 'duplicate') silent++;
-      }
+      const again = async (i: number): Promise<void> => {
+        const reply = await nc.request('spill.transactions.submit', transaction(i), { timeout: 20_000 });
+        const first = answers.get(i);
+        if (first) expect(reply.json()).toMatchObject({ status: 'duplicate', ...first });
+        else if (reply.json<{ status: string }>().status === 'duplicate') silent++;
+      };
+      await Promise.all(Array.from({ length: sent }, (_, i) => again(i)));
       expect(silent).toBe(0);
     });
   });

@@ -4,7 +4,9 @@ import {
   isClean,
   parseTimestamp,
   renderBalances,
+  renderFindings,
   renderImportReport,
+  renderRepair,
   renderSchema,
   renderShards,
   renderTopology,
@@ -123,6 +125,68 @@ test('what others wrote can not command the terminal', () => {
   const text = renderImportReport('rows.csv', { ...report, rejects }, 1);
   expect(text).not.toMatch(/[\u0000-\u0009\u000b-\u001f]/);
   expect(text.split('\n').at(-1)).toBe('   2  \\u{1b}]0;x\\u{7}  expired  too\\u{a}old');
+});
+
+test('what the doctor found stands a line each, with the verdict last', () => {
+  const findings = [
+    { check: 'nats', severity: 'ok', message: 'nats-server 2.14.9' },
+    { check: 'database', severity: 'warn', message: 'for trying out' },
+    { check: 'shard 3', severity: 'error', message: 'record\u001b 17 is missing' },
+  ] as const;
+  expect(renderFindings(findings).split('\n')).toEqual([
+    '       looked at  found',
+    'ok     nats       nats-server 2.14.9',
+    'warn   database   for trying out',
+    'error  shard 3    record\\u{1b} 17 is missing',
+    '',
+    '1 error, 1 warning',
+  ]);
+  expect(renderFindings(findings.slice(0, 1))).toMatch(/all is well$/);
+});
+
+describe('a repair', () => {
+  const report = {
+    shard: 2,
+    repaired: false,
+    reason: 'record 18 is missing',
+    former_log_id: 'a'.repeat(32),
+    log_id: null,
+    kept: { from: 5, to: 17, transactions: 1_234 },
+    folded_up_to: 9,
+    lost: [
+      { from: 18, to: 20, transactions: 12, sum: '-550', why: 'records 18 to 20 were acknowledged' },
+      { from: 21, to: 21, transactions: null, sum: null, why: 'record 21 is gone' },
+    ],
+    summary: '',
+  };
+
+  test('that was not accepted yet says what it would lose and how to go on', () => {
+    expect(renderRepair(report)).toBe(
+      [
+        'shard 2 was damaged: record 18 is missing',
+        `log ${'a'.repeat(32)} keeps records 5 to 17, with 1,234 transactions; it was folded up to record 9`,
+        'lost:',
+        '  records 18 to 20 were acknowledged: 12 transactions, -550 in all',
+        '  record 21 is gone: nobody knows how many transactions',
+        '',
+        'nothing was changed; to go on without that: spill repair 2 --accept-loss --why "..."',
+      ].join('\n'),
+    );
+  });
+
+  test('that was carried out names the new log', () => {
+    const logId = 'b'.repeat(32);
+    const text = renderRepair({
+      ...report,
+      repaired: true,
+      log_id: logId,
+      lost: [],
+      kept: { from: 1, to: 0, transactions: 0 },
+    });
+    expect(text).toContain('keeps no record');
+    expect(text).toContain('nothing that anybody remembers is lost');
+    expect(text.split('\n').at(-1)).toBe(`repaired: the log goes on as ${logId}, and what was lost is on record`);
+  });
 });
 
 test('a schema is a script for psql', () => {

@@ -10,13 +10,17 @@
 import {
   initialShardState,
   judgeLink,
+  judgeOpening,
+  type LogRecord,
   linkOf,
   NO_HASH,
   NO_SMALL_STATE,
   readRecord,
   recordHash,
   replayRecord,
+  type ShardEvent,
   type SmallState,
+  type Witness,
   writeRecord,
 } from '@spill/core';
 import fc from 'fast-check';
@@ -430,5 +434,89 @@ describe('each rule is needed', () => {
   it.each(falls)('$rule', ({ without, steps, late = 0, fails }) => {
     expect(() => play(ALL_RULES, steps, 0, late)).not.toThrow();
     expect(() => play({ ...ALL_RULES, ...without }, steps, 0, late)).toThrow(fails);
+  });
+});
+
+describe('a link', () => {
+  const before = { logId: 'a'.repeat(32), number: 4, hash: 'b'.repeat(32), sequence: 9 };
+  const record: LogRecord = {
+    logId: before.logId,
+    previous: before.hash,
+    assignment: 1,
+    number: 5,
+    count: 0,
+    sum: 0n,
+    replayFrom: 1,
+    epoch: 0,
+    events: [],
+  };
+  const rebased: ShardEvent = {
+    type: 'rebased',
+    formerLogId: before.logId,
+    assignment: 2,
+    lost: '',
+    who: 'operator',
+    why: 'a drill',
+    small: NO_SMALL_STATE,
+  };
+
+  it('is same log, next sequence, next number, chained; or says what is wrong', () => {
+    expect(judgeLink(before, record, 10)).toBeNull();
+    expect(judgeLink(before, record, 12)).toBe('records 10 to 11 are missing');
+    expect(judgeLink(before, { ...record, logId: 'c'.repeat(32) }, 10)).toMatch(/belongs to log c{32}, not to a{32}/);
+    for (const number of [4, 6]) {
+      expect(judgeLink(before, { ...record, number }, 10)).toBe(`record 10 has number ${number} where 5 must follow`);
+    }
+    expect(judgeLink(before, { ...record, previous: NO_HASH }, 10)).toBe('record 10 is not chained to record 9');
+    // After an accepted loss the log begins anew.
+    expect(
+      judgeLink(before, { ...record, logId: 'd'.repeat(32), previous: NO_HASH, events: [rebased] }, 15),
+    ).toBeNull();
+  });
+});
+
+describe('an opening', () => {
+  const logId = 'a'.repeat(32);
+  const last = {
+    logId,
+    previous: NO_HASH,
+    assignment: 3,
+    number: 9,
+    count: 0,
+    sum: 0n,
+    replayFrom: 1,
+    epoch: 0,
+    sequence: 9,
+    hash: 'f'.repeat(32),
+    closed: false,
+  };
+  const witness: Witness = { from: 'a file', logId, assignment: 3, sequence: 9, number: 9, hash: last.hash };
+  const opening = { logId, assignment: 4, topologyAssignment: 4, last, witnesses: [witness] };
+
+  const verdicts: [string, Partial<Parameters<typeof judgeOpening>[0]>, ReturnType<typeof judgeOpening>['verdict']][] =
+    [
+      ['a log that ends as its witness says', {}, 'append'],
+      ['no witness at all', { witnesses: [] }, 'append'],
+      ['a witness of an earlier record', { witnesses: [{ ...witness, sequence: 5, hash: NO_HASH }] }, 'append'],
+      ['a witness of a later record', { witnesses: [{ ...witness, sequence: 10 }] }, 'behind'],
+      ['a second witness of a later record', { witnesses: [witness, { ...witness, sequence: 10 }] }, 'behind'],
+      ['a witness of another record at the end', { witnesses: [{ ...witness, hash: NO_HASH }] }, 'damaged'],
+      ['a witness of a log that was given up', { witnesses: [{ ...witness, logId: NO_HASH, sequence: 99 }] }, 'append'],
+      ['an empty log', { last: null }, 'damaged'],
+      ['another log', { last: { ...last, logId: NO_HASH } }, 'damaged'],
+      ['a closed log', { last: { ...last, closed: true } }, 'fold_only'],
+      [
+        'a closed log that lost its end',
+        { last: { ...last, closed: true }, witnesses: [{ ...witness, sequence: 10 }] },
+        'behind',
+      ],
+      ['a record of the same assignment', { last: { ...last, assignment: 4 } }, 'damaged'],
+      ['a record of a higher assignment', { last: { ...last, assignment: 5 } }, 'damaged'],
+      ['a successor in the topology', { topologyAssignment: 5 }, 'superseded'],
+      ['a successor that has written', { topologyAssignment: 5, last: { ...last, assignment: 5 } }, 'superseded'],
+      ['a successor, and a log that looks damaged', { topologyAssignment: 5, last: null }, 'superseded'],
+    ];
+  it.each(verdicts)('at %s', (_, change, verdict) => {
+    expect(judgeOpening({ ...opening, ...change }).verdict).toBe(verdict);
   });
 });

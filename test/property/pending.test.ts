@@ -38,12 +38,12 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 5, arbitrary: fc.record({ kind: fc.constant('fold' as const), records: fc.integer({ min: 1, max: 4 }) }) },
   { weight: 5, arbitrary: fc.record({ kind: fc.constant('commit' as const) }) },
   {
-    weight: 4,
-    arbitrary: fc.record({ kind: fc.constantFrom('look', 'reply lost', 'fail', 'fold from log') }),
+    weight: 6,
+    arbitrary: fc.record({ kind: fc.constantFrom('look', 'look', 'reply lost', 'fail', 'fold from log') }),
   },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('set back' as const), records: fc.nat(6) }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant('set back' as const), records: fc.nat(6) }) },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('forget' as const), below: fc.nat(40) }) },
-  { weight: 4, arbitrary: fc.record({ kind: fc.constant('sweep' as const), budget: fc.nat(8) }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant('sweep' as const), budget: fc.nat(8) }) },
 );
 
 const encoder = new TextEncoder();
@@ -200,11 +200,11 @@ class Run {
 describe('pending sums', () => {
   it('are exact beyond every watermark, or refused', () => {
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 60, size: 'max' }), (steps) => {
+      fc.property(fc.array(step, { maxLength: 45, size: 'max' }), (steps) => {
         const run = new Run();
         for (const step of steps) run.step(step);
       }),
-      runs(400),
+      runs(250),
     );
   });
 

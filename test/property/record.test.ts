@@ -209,15 +209,22 @@ describe('a batch', () => {
     for (const [dictionary, rows] of bad) {
       expect(() => readBatch(rawBatch(dictionary, rows))).toThrow(BatchFormatError);
     }
-    const raw = rawBatch(['a'], [{ ...row, id: 'ab' }]);
-    for (const [first, second] of [
-      [0xc0, 0x80],
-      [0xff, 0x61],
-      [0xed, 0xa0],
-      [0x61, 0xe2],
-    ]) {
+    const raw = rawBatch(['a'], [{ ...row, id: 'abcd' }]);
+    const illFormed = [
+      [0x61, 0x62, 0xc0, 0x80], // overlong
+      [0x61, 0xe0, 0x80, 0x80], // overlong
+      [0xf0, 0x80, 0x80, 0x80], // overlong
+      [0xf4, 0x90, 0x80, 0x80], // above U+10FFFF
+      [0x61, 0xed, 0xa0, 0x80], // a surrogate
+      [0x61, 0xed, 0xbf, 0xbf], // a surrogate
+      [0x61, 0xef, 0xbf, 0xbd], // U+FFFD
+      [0x61, 0x62, 0x63, 0x80], // a continuation alone
+      [0x61, 0x62, 0x63, 0xe2], // cut short
+      [0xff, 0x61, 0x62, 0x63],
+    ];
+    for (const bytes of illFormed) {
       const broken = raw.slice();
-      broken.set([first as number, second as number], broken.length - 2);
+      broken.set(bytes, broken.length - 4);
       expect(() => readBatch(broken)).toThrow(BatchFormatError);
     }
   });

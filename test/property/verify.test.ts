@@ -228,9 +228,9 @@ function anyFolded(
   return rows.length === 0 ? null : random.pick(rows);
 }
 
-function changeTotals(world: VerifyWorld, random: Random, by: bigint): boolean | null {
+function changeTotals(world: VerifyWorld, random: Random, by: bigint): boolean {
   const able = world.totals.filter(({ dropped }) => dropped.count + by >= 0n);
-  if (able.length === 0) return null;
+  if (able.length === 0) return false;
   const totals = random.pick(able);
   const dropped = { count: totals.dropped.count + by, sum: totals.dropped.sum };
   world.totals.splice(world.totals.indexOf(totals), 1, { ...totals, dropped });
@@ -245,17 +245,18 @@ describe('verify over one thing that is wrong', () => {
         const random = new Random(seed);
         const world = new VerifyWorld(random);
         const expected = corrupt(world, random);
-        fc.pre(expected !== null && expected !== undefined && (expected as unknown) !== false);
+        fc.pre(expected !== null);
+        if (!expected) return;
         spoiled += 1;
         const report = await verify(world);
-        for (const kind of expected as FindingKind[]) {
+        for (const kind of expected) {
           expect(report[kind], JSON.stringify(report.examples)).toBeGreaterThan(0);
           expect(report.examples[kind][0]?.message).toMatch(/\w/);
         }
-        const clean = (expected as FindingKind[]).every((kind) => kind === 'drift');
+        const clean = expected.every((kind) => kind === 'drift');
         expect(report.ok).toBe(clean);
         // A wrong ledger is no reason to call a log damaged.
-        if (!(expected as FindingKind[]).includes('damaged')) expect(report.damaged).toBe(0);
+        if (!expected.includes('damaged')) expect(report.damaged).toBe(0);
       }),
       runs(60),
     );

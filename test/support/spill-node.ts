@@ -42,6 +42,15 @@ export interface TestNode {
   dispose(): Promise<void>;
 }
 
+/** By data folder: what is left of each is ended when the tests' own process ends, whatever the reason. */
+const running = new Map<string, () => ChildProcess>();
+process.once('exit', () => {
+  for (const [dataDir, child] of running) {
+    child().kill('SIGKILL');
+    for (const identity of leftovers(dataDir)) endIfStill(identity);
+  }
+});
+
 const READY = /^spill-node ready (\S+)/m;
 
 /** The environment without what would change a node's settings. */
@@ -60,6 +69,8 @@ export async function runNode(
   const child = spawn(process.execPath, [SPILL_NODE, ...args], {
     env: cleanEnv(env),
     stdio: ['ignore', 'pipe', 'pipe'],
+    // A start that is not refused, against what the test says, would go on for ever.
+    timeout: 120_000,
   });
   let stdout = '';
   let stderr = '';
@@ -123,9 +134,13 @@ export async function startNode(options: StartNode = {}): Promise<TestNode> {
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
     return child.exitCode;
   };
+  running.set(dataDir, () => child);
   try {
     await start('0');
   } catch (error) {
+    child!.kill('SIGKILL');
+    for (const identity of leftovers(dataDir)) endIfStill(identity);
+    running.delete(dataDir);
     if (!options.dataDir) rmSync(dataDir, { recursive: true, force: true });
     throw error;
   }
@@ -155,6 +170,7 @@ export async function startNode(options: StartNode = {}): Promise<TestNode> {
       child.kill('SIGKILL');
       await ended();
       for (const identity of leftovers(dataDir)) endIfStill(identity);
+      running.delete(dataDir);
       if (!options.dataDir) rmSync(dataDir, { recursive: true, force: true, maxRetries: 10 });
     },
   };

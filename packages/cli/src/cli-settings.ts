@@ -10,6 +10,8 @@ export interface CliSettings {
   /** How long to wait for an answer, milliseconds. */
   readonly timeoutMs: number;
   readonly settings: Settings;
+  /** What in the environment looks like a setting and is none; a sentence each. */
+  readonly warnings: readonly string[];
 }
 
 /** The settings that may be given as flags here: where things are, and the mapping. */
@@ -40,8 +42,8 @@ export function readCliSettings(options: Options, defaultTimeoutMs: number): Cli
       .filter((key) => FLAGS.includes(key))
       .map((key) => [key, options[camelCase(key)]]),
   );
-  const { settings } = readSettings({ flags, configFile: options.config as string | undefined });
-  return { nats: natsUrl(options, settings), timeoutMs: timeout(options, defaultTimeoutMs), settings };
+  const { settings, warnings } = readSettings({ flags, configFile: options.config as string | undefined });
+  return { nats: natsUrl(options, settings), timeoutMs: timeout(options, defaultTimeoutMs), settings, warnings };
 }
 
 function natsUrl(options: Options, settings: Settings): string {

@@ -44,6 +44,10 @@ export function describeError(error: unknown): ErrorDescription {
     const code = error.exitCode === EXIT.usage ? 'usage' : retryable ? 'unavailable' : 'failed';
     return { exitCode: error.exitCode, code, message: error.message, retryable };
   }
+  if (error instanceof Error && error.name === 'NatsError') {
+    const message = `NATS: ${error.message}; try again`;
+    return { exitCode: EXIT.unavailable, code: 'unavailable', message, retryable: true };
+  }
   const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return { exitCode: EXIT.refused, code: 'internal', message, retryable: false, unexpected: true };
 }

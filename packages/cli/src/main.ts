@@ -14,12 +14,18 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 try {
   await buildProgram().parseAsync();
 } catch (error) {
-  // Commander has written its help and its own messages already.
-  if (error instanceof CommanderError && error.exitCode === 0) process.exit(EXIT.ok);
+  process.exitCode = tell(error);
+}
+
+/** Writes what went wrong on standard error, and returns the exit code. */
+function tell(error: unknown): number {
+  // Asked for: help, or the version.
+  if (error instanceof CommanderError && error.exitCode === 0) return EXIT.ok;
   const { exitCode, unexpected, ...told } = describeError(error);
   if (process.argv.includes('--json')) process.stderr.write(`${toJson({ error: told })}\n`);
+  // Commander has written its own messages already.
   else if (!(error instanceof CommanderError)) {
-    process.stderr.write(`spill: ${unexpected ? `unexpected: ${told.message}` : told.message}\n`);
+    process.stderr.write(`spill: ${unexpected ? 'unexpected: ' : ''}${told.message}\n`);
   }
-  process.exitCode = exitCode;
+  return exitCode;
 }

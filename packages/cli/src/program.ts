@@ -2,9 +2,11 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { balanceCommand } from './commands/balance.js';
 import { conflictsCommand } from './commands/conflicts.js';
+import { doctorCommand } from './commands/doctor.js';
 import { foldCommand } from './commands/fold.js';
 import { importCommand } from './commands/import.js';
 import { performanceCommand } from './commands/performance.js';
+import { repairCommand } from './commands/repair.js';
 import { schemaCommand } from './commands/schema.js';
 import { setAsideCommand } from './commands/set-aside.js';
 import { shardCommand } from './commands/shard.js';
@@ -16,7 +18,10 @@ import { EXIT_CODES_HELP } from './exit-codes.js';
 
 const GROUPS: readonly (readonly [string, readonly (() => Command)[]])[] = [
   ['Transactions:', [submitCommand, importCommand, balanceCommand, transactionsCommand]],
-  ['Cluster:', [topologyCommand, shardCommand, performanceCommand, foldCommand, verifyCommand]],
+  [
+    'Cluster:',
+    [topologyCommand, shardCommand, performanceCommand, foldCommand, verifyCommand, doctorCommand, repairCommand],
+  ],
   ['Data table:', [setAsideCommand, conflictsCommand, schemaCommand]],
 ];
 

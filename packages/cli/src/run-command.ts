@@ -1,5 +1,5 @@
-import { type DataTable, SpillError } from '@spill/core';
-import { noServerError, OperatorClient } from '@spill/node';
+import { SpillError } from '@spill/core';
+import { noServerError, OperatorClient, type PostgresDataTable } from '@spill/node';
 import { connect, type SpillClient } from '@spill/node/client';
 import type { Command } from 'commander';
 import { type CliSettings, type Options, readCliSettings } from './cli-settings.js';
@@ -15,7 +15,7 @@ export interface CommandContext extends CliSettings {
   /** @throws SpillError `unavailable` where no server answers. */
   client(): Promise<SpillClient>;
   /** Opened at its first use: a database that is away is told there. */
-  dataTable(options?: OpenDataTable): DataTable;
+  dataTable(options?: OpenDataTable): PostgresDataTable;
 }
 
 /** Its arguments as commander gives them; a rest argument is an array. Returns the exit code; nothing: 0. */
@@ -28,10 +28,12 @@ export function onRun(command: Command, defaultTimeoutMs: number, handler: Comma
     const options = command.opts<Options>();
     const closing: (() => Promise<unknown>)[] = [];
     const where = readCliSettings(options, defaultTimeoutMs);
+    const output = createOutput(options.json === true);
+    for (const warning of where.warnings) output.note(warning);
     const context: CommandContext = {
       ...where,
       options,
-      output: createOutput(options.json === true),
+      output,
       async operator() {
         const client = await OperatorClient.connect({
           servers: where.nats,

@@ -6,6 +6,8 @@ export * from './config/setting-definitions.js';
 export * from './config/settings.js';
 export * from './config/settings-error.js';
 export * from './data-table/index.js';
+export * from './doctor/doctor-finding.js';
+export * from './doctor/run-doctor.js';
 export * from './nats/connect.js';
 export * from './nats/request.js';
 export * from './nats/service.js';

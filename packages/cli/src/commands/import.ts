@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { Command } from 'commander';
 import { withCluster, withOutput } from '../command-options.js';
@@ -12,6 +13,8 @@ import { onRun } from '../run-command.js';
 
 const BATCH_ROWS = 1_000;
 const BATCHES_AT_ONCE = 8;
+/** Takes a second or more to read. */
+const LARGE_FILE_BYTES = 8 * 2 ** 20;
 
 /** A CSV file's rows, each stored once however often the import is repeated. */
 export function importCommand(): Command {
@@ -26,6 +29,9 @@ export function importCommand(): Command {
   withOutput(command, 'spill import payment-orders.csv');
   return onRun(command, 60_000, async (context, given) => {
     const path = String(given);
+    if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > LARGE_FILE_BYTES) {
+      context.output.note(`${basename(path)}: reading it through before anything is sent`);
+    }
     const scan = await scanCsv(path);
     const client = await context.client();
     const journalPath = (context.options.journal as string | undefined) ?? `${path}.spill-import.jsonl`;

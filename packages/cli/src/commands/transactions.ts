@@ -65,12 +65,13 @@ async function writeJson(output: Output, account: string, pages: AsyncIterable<T
   let written = 0;
   let next: string | null = null;
   for await (const page of pages) {
-    if (!begun) output.write(`{"account":${toJson(account)},"transactions":[`);
+    if (!begun) await output.write(`{"account":${toJson(account)},"transactions":[`);
     begun = true;
-    for (const transaction of page.transactions) output.write(`${written++ > 0 ? ',' : ''}${toJson(transaction)}`);
+    for (const transaction of page.transactions)
+      await output.write(`${written++ > 0 ? ',' : ''}${toJson(transaction)}`);
     next = page.next;
   }
-  output.write(`]${next === null ? '' : `,"next":${toJson(next)}`}}\n`);
+  await output.write(`]${next === null ? '' : `,"next":${toJson(next)}`}}\n`);
 }
 
 async function writeText(output: Output, account: string, pages: AsyncIterable<TransactionList>): Promise<void> {
@@ -78,7 +79,7 @@ async function writeText(output: Output, account: string, pages: AsyncIterable<T
   let next: string | null = null;
   for await (const page of pages) {
     shown += page.transactions.length;
-    if (page.transactions.length > 0) output.write(`${renderTransactions(page.transactions)}\n`);
+    if (page.transactions.length > 0) await output.write(`${renderTransactions(page.transactions)}\n`);
     next = page.next;
   }
   if (shown === 0) output.note(`${JSON.stringify(account)} has no such transactions`);

@@ -7,7 +7,7 @@
  * batch leaves; `again` for rows that get another stamp; and `answered` with what became of it. Removed once every
  * batch is answered.
  */
-import { type FileHandle, open, readFile, truncate, unlink } from 'node:fs/promises';
+import { type FileHandle, open, readFile, rm, truncate } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { CliError, usageError } from '../cli-error.js';
 import { EXIT } from '../exit-codes.js';
@@ -128,7 +128,8 @@ export class ImportJournal {
   /** Every batch is answered. */
   async remove(): Promise<void> {
     await this.file.close();
-    await unlink(this.path);
+    // Another import of the same file may have been through first.
+    await rm(this.path, { force: true });
   }
 
   async close(): Promise<void> {

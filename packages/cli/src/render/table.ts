@@ -6,7 +6,13 @@ export interface Column {
   readonly align?: 'left' | 'right';
 }
 
-type Cell = string | number | bigint | null | undefined;
+/** Text that is made safe first and painted then. */
+interface Painted {
+  readonly text: string;
+  readonly paint: (text: string) => string;
+}
+
+type Cell = string | number | bigint | Painted | null | undefined;
 
 /** Rows under a head, without borders; null shows as `-`. Empty text where there are no rows. */
 export function renderTable(columns: readonly Column[], rows: readonly (readonly Cell[])[]): string {
@@ -43,5 +49,6 @@ export function renderTable(columns: readonly Column[], rows: readonly (readonly
 }
 
 function showCell(cell: Cell): string {
-  return cell === null || cell === undefined ? '-' : showText(String(cell));
+  if (cell === null || cell === undefined) return '-';
+  return typeof cell === 'object' ? cell.paint(showText(cell.text)) : showText(String(cell));
 }

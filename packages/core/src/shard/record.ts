@@ -220,7 +220,7 @@ function checkFields(type: ShardEvent['type'], fields: Record<string, unknown>):
   }
 
   function isSmallState(of: Record<string, unknown>): boolean {
-    const lists = [of?.seals, of?.adoptions, of?.settled];
+    const lists = [of?.seals, of?.adoptions, of?.settled, of?.forgottenAlso ?? []];
     return holds(of, 'horizon', 'forgottenBelow', 'foldedUpTo', 'epoch') && lists.every(Array.isArray);
   }
 }

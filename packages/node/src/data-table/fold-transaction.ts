@@ -16,7 +16,7 @@ import type { DataTableContext } from './data-table-context.js';
 import { type Inserted, insertLedgerRows } from './insert-ledger-rows.js';
 import { type CountSum, compareWithLedger, keepUnstorable } from './keep-conflicts.js';
 import { type LedgerBatch, ledgerBatch } from './ledger-batch.js';
-import { lockAccounts, type Refusal } from './lock-accounts.js';
+import { type FoldsBeside, lockAccounts, type Refusal } from './lock-accounts.js';
 import { notCanonical } from './not-canonical.js';
 import { inTransaction, type TransactionEnd } from './sql-transaction.js';
 import { toWatermark, WATERMARK_COLUMNS } from './watermark-row.js';
@@ -24,13 +24,22 @@ import { toWatermark, WATERMARK_COLUMNS } from './watermark-row.js';
 /**
  * Applies a range of a shard's log to the data table in one SQL transaction.
  *
- * Lock order, the same everywhere: the tables as a whole (shared), the watermark, the account rows ascending, the
- * ledger. The watermark row decides whether anything happens at all, and moves over the whole range in the same
+ * Lock order, the same everywhere: the folds' own advisory lock, the tables as a whole (both shared), the watermark, the
+ * account rows ascending, the ledger. The watermark row decides whether anything happens at all, and moves over the whole range in the same
  * transaction, so whatever is repeated happens once.
+ *
+ * Folds run alongside each other and wait for each other's rows. Where a row does not come in time, the fold begins again
+ * with the advisory lock to itself, when no other fold holds a row: what is locked then is locked by somebody else, and
+ * only that is set aside. Otherwise one row that is locked for long would have the folds that wait for it set aside each
+ * other's accounts.
  */
 export async function foldTransaction(context: DataTableContext, request: FoldRequest): Promise<FoldOutcome> {
+  const run = (beside: FoldsBeside): Promise<FoldOutcome | null> =>
+    inTransaction(context.pool, context.limits, (client) => fold(client, context, request, beside));
   try {
-    return await inTransaction(context.pool, context.limits, (client) => fold(client, context, request));
+    const outcome = (await run('alongside')) ?? (await run('alone'));
+    if (outcome === null) throw new RangeError('a fold that is alone waited for another');
+    return outcome;
   } catch (error) {
     if (error instanceof BlockedError) return { outcome: 'blocked', detail: error.message };
     throw error;
@@ -41,7 +50,9 @@ async function fold(
   client: pg.PoolClient,
   context: DataTableContext,
   request: FoldRequest,
-): Promise<TransactionEnd<FoldOutcome>> {
+  beside: FoldsBeside,
+): Promise<TransactionEnd<FoldOutcome | null>> {
+  await lockFolds(client, context, beside);
   await lockTables(client, context);
   const row = await lockWatermark(client, request);
   if (!sameWatermark(row, request.from)) {
@@ -57,7 +68,8 @@ async function fold(
     for (const account of groups.accounts.filter(isStorableText)) refused.set(account, MET_TOO_OFTEN);
   } else {
     const usable = splitCanonical(groups.accounts, context, refused);
-    const unlocked = await ownSpecific(() => lockAccounts(client, context, usable));
+    const unlocked = await ownSpecific(() => lockAccounts(client, context, usable, beside));
+    if (unlocked === null) return { commit: false, value: null };
     for (const [account, refusal] of unlocked) refused.set(account, refusal);
   }
 
@@ -90,6 +102,19 @@ const MET_TOO_OFTEN: Refusal = {
   reason: 'row_locked',
   detail: 'met other transactions too often (deadlock or lock time-out)',
 };
+
+/** Any number that is the same in every spill, and no other one of spill's. */
+const FOLDS_LOCK = 7_231_480_272;
+
+/** Until the end of the transaction. Waits for as long as a statement may, since the folds before may be large. */
+async function lockFolds(client: pg.PoolClient, { limits }: DataTableContext, beside: FoldsBeside): Promise<void> {
+  const lock = beside === 'alone' ? 'pg_advisory_xact_lock' : 'pg_advisory_xact_lock_shared';
+  await client.query(
+    `SET LOCAL lock_timeout = ${limits.statementMsMax};
+     SELECT ${lock}(${FOLDS_LOCK});
+     SET LOCAL lock_timeout = ${limits.lockMsMax}`,
+  );
+}
 
 /**
  * Takes the locks on whole tables that the fold's statements need anyway, first and together, so that a lock on a

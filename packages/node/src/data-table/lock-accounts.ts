@@ -11,6 +11,9 @@ export interface Refusal {
   readonly detail: string;
 }
 
+/** Whether other folds may be under way at the same time. */
+export type FoldsBeside = 'alongside' | 'alone';
+
 /** After this many refusals in one fold the rest of a refused part is set aside untried: retries look closer. */
 export const REFUSALS_MAX = 128;
 
@@ -19,6 +22,9 @@ export const REFUSALS_MAX = 128;
  * reason. All locks are taken in the order of the account's bytes: first waiting for at most `lockMsMax`, so that
  * spill's own folds of one hot row queue behind each other; then without waiting, so that only what is locked for
  * long, or by others, is set aside.
+ *
+ * `alongside`: null, and nothing locked, where a lock did not come in time: it may be another fold's, which must not set
+ * the account aside. The caller begins again alone, and then what is locked is somebody else's.
  *
  * The balance of each locked row is noted as its opening, if it has none yet.
  *
@@ -29,13 +35,30 @@ export async function lockAccounts(
   client: pg.PoolClient,
   context: DataTableContext,
   accounts: readonly string[],
-): Promise<Map<string, Refusal>> {
+): Promise<Map<string, Refusal>>;
+export async function lockAccounts(
+  client: pg.PoolClient,
+  context: DataTableContext,
+  accounts: readonly string[],
+  beside: FoldsBeside,
+): Promise<Map<string, Refusal> | null>;
+export async function lockAccounts(
+  client: pg.PoolClient,
+  context: DataTableContext,
+  accounts: readonly string[],
+  beside?: FoldsBeside,
+): Promise<Map<string, Refusal> | null> {
   const refused = new Map<string, Refusal>();
   if (accounts.length === 0) return refused;
   const { sql, mapping } = context;
   const keys = accountKeys(accounts, mapping);
 
-  if (await lockWaiting(client, context, keys, accounts.length)) return refused;
+  // Alone, it has waited before.
+  if (beside !== 'alone') {
+    const locked = await lockWaiting(client, context, keys);
+    if (locked === accounts.length) return refused;
+    if (locked === null && beside === 'alongside') return null;
+  }
 
   const existing = await accountsThere(client, context, keys);
   if (mapping.createAccounts) {
@@ -75,20 +98,19 @@ function lockAndNote(sql: TableSql, answer: string, wait: '' | 'SKIP LOCKED' = '
     ) ${answer}`;
 }
 
-/** Whether every row is there and locked now. A lock that does not come in time undoes this attempt. */
+/** How many rows are there and locked now; null: a lock did not come in time, and this attempt is undone. */
 async function lockWaiting(
   client: pg.PoolClient,
   { sql }: DataTableContext,
   keys: Buffer | string,
-  expected: number,
-): Promise<boolean> {
+): Promise<number | null> {
   try {
     const result = await withSavepoint(client, 'waiting', () =>
       client.query(lockAndNote(sql, 'SELECT count(*)::int AS locked FROM locked'), [keys]),
     );
-    return result.rows[0].locked === expected;
+    return result.rows[0].locked as number;
   } catch (error) {
-    if (sqlState(error) === '55P03') return false;
+    if (sqlState(error) === '55P03') return null;
     throw error;
   }
 }

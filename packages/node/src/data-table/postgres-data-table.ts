@@ -35,6 +35,7 @@ import {
   writeOff,
 } from './operator-actions.js';
 import { readBalances } from './read-balances.js';
+import { readClock } from './read-clock.js';
 import { ledgerByKeys, retrieveLedger } from './read-ledger.js';
 import { accountTotals, conflictsOfLog, foldTotals, type LogRange, ledgerOfLog, ledgerTotals } from './read-totals.js';
 import { applySchema, checkSchema, planSchema } from './schema.js';
@@ -213,6 +214,11 @@ export class PostgresDataTable implements DataTable {
 
   async conflictsOfLog(query: LogRange): Promise<ConflictRow[]> {
     return await conflictsOfLog(this.context.pool, query);
+  }
+
+  /** The database's clock, microseconds since 1970. */
+  async clock(): Promise<number> {
+    return await readClock(this.context.pool);
   }
 
   async checkSchema(): Promise<string[]> {

@@ -13,6 +13,7 @@ export class SetAsideRetry {
   private timer: NodeJS.Timeout | null = null;
   private round: Promise<void> | null = null;
   private after: string | undefined;
+  private stopped = false;
 
   constructor(
     private readonly table: DataTable,
@@ -32,17 +33,20 @@ export class SetAsideRetry {
 
   async stop(): Promise<void> {
     if (this.timer) clearInterval(this.timer);
+    this.stopped = true;
     await this.round;
   }
 
   private async retry(): Promise<void> {
     try {
-      const query = this.after === undefined ? {} : { after: this.after };
-      const due = await this.table.dueSetAsideAccounts({ ...query, limit: ACCOUNTS_MAX });
-      // A full page: the next round goes on behind it, or accounts of other shards would hide ours for ever.
-      this.after = due.length === ACCOUNTS_MAX ? due.at(-1) : undefined;
-      const accounts = due.filter(this.owns);
-      if (accounts.length > 0) await this.table.retrySetAside({ accounts, dueOnly: true, limit: ACCOUNTS_MAX });
+      do {
+        const query = this.after === undefined ? {} : { after: this.after };
+        const due = await this.table.dueSetAsideAccounts({ ...query, limit: ACCOUNTS_MAX });
+        // A full page: goes on behind it, or accounts of other shards would hide ours for ever.
+        this.after = due.length === ACCOUNTS_MAX ? due.at(-1) : undefined;
+        const accounts = due.filter(this.owns);
+        if (accounts.length > 0) await this.table.retrySetAside({ accounts, dueOnly: true, limit: ACCOUNTS_MAX });
+      } while (this.after !== undefined && !this.stopped);
       this.error = null;
     } catch (error) {
       if (!isDataTableFailure(error)) throw error;

@@ -115,7 +115,7 @@ function checkFixed(settings: Settings, topology: Topology): void {
   const { idType } = settings.mapping;
   if (idType !== topology.accountType) {
     problems.push(
-      `table.id_type is ${idType}: this cluster's accounts are written as ${topology.accountType}, fixed at its first ` +
+      `id_type is ${idType}: this cluster's accounts are written as ${topology.accountType}, fixed at its first ` +
         'start; give that',
     );
   }

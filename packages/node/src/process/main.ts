@@ -82,6 +82,10 @@ async function run(options: Readonly<Record<string, unknown>>): Promise<void> {
   };
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
+  process.on('SIGHUP', onSignal);
+  // Whoever read them is gone; the log file goes on, and so does the node.
+  process.stdout.on('error', () => {});
+  process.stderr.on('error', () => {});
   const asked = new Promise<void>((resolve) => stopAsked.signal.addEventListener('abort', () => resolve()));
 
   try {

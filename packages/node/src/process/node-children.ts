@@ -190,6 +190,8 @@ export class NodeChildren {
 
   private async raise(shard: number): ReturnType<ConstructorParameters<typeof ChildSupervisor>[0]['raise']> {
     const { options } = this;
+    // What is sent while the connection is away is dropped, and would only be waited for.
+    if (options.natsAway()) return { outcome: 'unavailable', detail: 'the connection is away' };
     let stored: StoredTopology;
     let witness: HeartbeatWitness | null;
     try {

@@ -231,7 +231,7 @@ function allLost(
 ): LostPart[] {
   const watermark = totals?.watermark.logId === entry.logId ? totals.watermark : null;
   const folded = watermark && totals ? sumOf(totals) : null;
-  const last = scanned?.lastBelieved ? scanned.last : 0;
+  const last = scanned?.lastBytes ? scanned.last : 0;
   const remembered = witnesses.filter((witness) => witness.logId === entry.logId);
   const end = Math.max(watermark?.sequence ?? 0, ...remembered.map((witness) => witness.sequence));
   const parts = [...(scanned?.lost ?? [])];

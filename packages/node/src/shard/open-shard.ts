@@ -63,6 +63,8 @@ export interface OpenShard {
 
 /** How long a replica that lags behind a witness is given to catch up. */
 const CATCH_UP_MS = 30_000;
+/** One replica has nobody to catch up with: only a server that is still starting is waited for. */
+const CATCH_UP_ALONE_MS = 2_000;
 const CATCH_UP_POLL_MS = 1_000;
 
 export async function openShard(open: OpenShard): Promise<Opened> {
@@ -86,7 +88,8 @@ export async function openShard(open: OpenShard): Promise<Opened> {
       case 'superseded':
         return { outcome: 'superseded', detail: `assignment ${verdict.assignment} has opened the log` };
       case 'behind':
-        if (performance.now() - started > CATCH_UP_MS) return { outcome: 'damaged', missing: verdict.missing };
+        if (performance.now() - started > (entry.replicas > 1 ? CATCH_UP_MS : CATCH_UP_ALONE_MS))
+          return { outcome: 'damaged', missing: verdict.missing };
         open.report(`${verdict.missing}; reading again`);
         await new Promise((resolve) => setTimeout(resolve, CATCH_UP_POLL_MS));
         continue;

@@ -7,6 +7,7 @@ export function topologyReply(topology: Topology): Readonly<Record<string, unkno
     hash: topology.hash,
     slot_count: topology.slotCount,
     large_threshold: BigInt(topology.largeThreshold),
+    account_type: topology.accountType,
     nodes: topology.nodes.map(({ name, labels, since }) => ({ name, labels, since })),
     shards: topology.shards.map((shard) => ({
       id: shard.id,

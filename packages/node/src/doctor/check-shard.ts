@@ -1,0 +1,148 @@
+import type { Names, ShardAnswer, ShardEntry, ShardQuestion, ShardStatus, Topology, Watermark } from '@spill/core';
+import { Packr } from 'msgpackr';
+import type { NatsConnection } from '../nats/connect.js';
+import { JetStreamLog, LogMissingError } from '../nats/log.js';
+import { requesterOf } from '../nats/request.js';
+import type { DoctorFindings } from './doctor-finding.js';
+
+export interface ShardBounds {
+  readonly idsMax: number;
+  readonly pendingBytesMax: number;
+  readonly maxClockSkewMs: number;
+}
+
+const codec = new Packr({ useRecords: false });
+const ASK_MS = 3_000;
+const LAG_WARN_MS = 30_000;
+const NEAR_BOUND = 0.8;
+
+/** One shard's log and process. `watermark` undefined: the database was not reached. */
+export async function checkShard(
+  findings: DoctorFindings,
+  nc: NatsConnection,
+  names: Names,
+  topology: Topology,
+  entry: ShardEntry,
+  bounds: ShardBounds,
+  watermark: Watermark | null | undefined,
+): Promise<void> {
+  const check = `shard ${entry.id}`;
+  const before = findings.all.length;
+  await checkLog(findings, nc, names, entry);
+  if (watermark && watermark.logId !== entry.logId && entry.state !== 'damaged') {
+    findings.error(
+      check,
+      `the data table has folded log ${watermark.logId}, the topology names ${entry.logId}: they do not belong together. ` +
+        'Is this the right database?',
+    );
+  }
+  const status = await askStatus(findings, nc, names, entry);
+  if (status) checkStatus(findings, topology, entry, status, bounds);
+  findings.okUnless(
+    check,
+    before,
+    `${entry.pool}, ${entry.state} on node ${entry.node}, pid ${status?.pid}: ${status?.pending} transactions not folded yet`,
+  );
+}
+
+async function checkLog(findings: DoctorFindings, nc: NatsConnection, names: Names, entry: ShardEntry): Promise<void> {
+  const check = `shard ${entry.id}`;
+  try {
+    const info = await (await JetStreamLog.open(nc, names, entry.id)).info();
+    for (const problem of info.problems) {
+      findings.error(check, `${problem}. Put it back with the nats CLI, or let \`spill repair ${entry.id}\` do it`);
+    }
+    if (info.replicas !== entry.replicas) {
+      findings.warn(
+        check,
+        `its log has ${info.replicas} replicas where the topology says ${entry.replicas}: ` +
+          `nats stream edit ${names.logStream(entry.id)} --replicas ${entry.replicas}`,
+      );
+    }
+    if (info.replicas > 1 && info.leader === null) {
+      findings.error(
+        check,
+        'its log has no leader: fewer than half of its replicas are there. Start the missing nats-servers',
+      );
+    }
+  } catch (error) {
+    if (error instanceof LogMissingError) {
+      if (entry.state !== 'damaged') findings.error(check, `${error.message}: its process will find that out, too`);
+    } else findings.error(check, `its log does not answer: ${(error as Error).message}`);
+  }
+}
+
+async function askStatus(
+  findings: DoctorFindings,
+  nc: NatsConnection,
+  names: Names,
+  entry: ShardEntry,
+): Promise<ShardStatus | null> {
+  const check = `shard ${entry.id}`;
+  const question: ShardQuestion = { ask: 'status' };
+  const subject = names.shard(entry.id, entry.assignment, 'ask');
+  const outcome = await requesterOf(nc)(subject, codec.pack(question), { timeoutMs: ASK_MS });
+  if (entry.state === 'damaged' || entry.state === 'failed') return null;
+  if (outcome.outcome === 'answer') {
+    const answer = codec.unpack(outcome.data) as ShardAnswer;
+    if (answer.answer === 'status') return answer.status;
+    findings.warn(
+      check,
+      `it serves nothing just now: ${answer.answer === 'unavailable' ? answer.message : answer.answer}`,
+    );
+    return null;
+  }
+  const why = outcome.outcome === 'no_responders' ? 'no process serves it' : 'its process does not answer';
+  findings.error(
+    check,
+    `${why}, though node ${entry.node} should run it under assignment ${entry.assignment}: is that node up? Meanwhile its ` +
+      'transactions go straight to their rows, or wait',
+  );
+  return null;
+}
+
+function checkStatus(
+  findings: DoctorFindings,
+  topology: Topology,
+  entry: ShardEntry,
+  status: ShardStatus,
+  bounds: ShardBounds,
+): void {
+  const check = `shard ${entry.id}`;
+  if (status.state === 'refusing') {
+    findings.error(
+      check,
+      `its log takes nothing: ${status.reason ?? 'no reason given'}. Is the disk full, a quorum away?`,
+    );
+  } else if (status.reason) findings.warn(check, status.reason);
+  if (status.epoch > topology.epoch) {
+    findings.error(
+      check,
+      `it has acted on epoch ${status.epoch}, the topology is at ${topology.epoch}: the topology lost something`,
+    );
+  }
+  if (status.foldError) {
+    findings.error(check, `nothing is folded, the transactions wait in its log: ${status.foldError}`);
+  } else if (status.foldLagMs > LAG_WARN_MS) {
+    findings.warn(
+      check,
+      `its oldest transaction has waited ${Math.round(status.foldLagMs / 1_000)} s for its fold: more comes in than the ` +
+        'database takes, or it has just come back',
+    );
+  }
+  near(findings, check, status.pendingBytes, bounds.pendingBytesMax, 'pending_bytes_max', 'bytes wait for their fold');
+  near(findings, check, status.known, bounds.idsMax, 'ids_max', 'transactions are known');
+  const ahead = status.horizon - (Date.now() + bounds.maxClockSkewMs) * 1_000;
+  if (ahead > 0) {
+    findings.error(
+      check,
+      `its horizon is ${Math.round(ahead / 1_000_000)} s in the future: a clock was wrong. What is older than that is taken ` +
+        'only with a new timestamp, or looked up in the ledger',
+    );
+  }
+}
+
+function near(findings: DoctorFindings, check: string, value: number, bound: number, name: string, what: string): void {
+  if (value < bound * NEAR_BOUND) return;
+  findings.warn(check, `${value} ${what}, ${name} is ${bound}: past that, transactions are answered overloaded`);
+}
