@@ -4,8 +4,11 @@
  * Within a pool, a shard above the growth threshold gives slots to the least loaded one, or, where all are busy, to a
  * new shard; a pool whose load fits one shard fewer loses its least loaded shard. Between the two thresholds nothing
  * happens. What evens out is load, not the number of slots: each slot carries its own measured share.
+ *
+ * What can't be helped is left alone: a slot that is too hot for any shard, memory that stays though its load has gone.
  */
 import { POOLS, type Pool } from '../topology/pool.js';
+import { SLOT_COUNT } from '../topology/slot.js';
 import type { ShardEntry, SlotSpan, Topology } from '../topology/topology.js';
 
 /** What one shard was measured to do, over the last sampling period. */
@@ -17,7 +20,7 @@ export interface ShardLoad {
   readonly memory: number;
   /** Transactions a second. */
   readonly rate: number;
-  /** Transactions a second by slot; slots without traffic may be absent. */
+  /** Transactions a second of the heaviest slots; of the others only `rate` is known. */
   readonly slotRates: ReadonlyMap<number, number>;
 }
 
@@ -113,60 +116,82 @@ function planPool(
   settings: PlanSettings,
   shards: number,
 ): PlannedAction | null {
-  const sorted = [...loads].sort((a, b) => busyness(a) - busyness(b) || a.shard - b.shard);
-  const quietest = sorted[0];
-  const busiest = sorted.at(-1);
-  if (!quietest || !busiest) return null;
-  const empty = sorted.find((load) => slotsOwned(topology, pool, load.shard).length === 0);
-  if (empty) return fill(topology, pool, empty, sorted);
-  if (busyness(busiest) > settings.growthThreshold) {
-    return grow(topology, pool, quietest, busiest, settings, shards);
+  const members = loads
+    .map((load): Member => ({ ...load, busy: busyness(load), owned: slotsOwned(topology, pool, load.shard) }))
+    .sort((a, b) => a.busy - b.busy || a.shard - b.shard);
+  const empty = members.find(({ owned }) => owned.length === 0);
+  const filled = empty && fill(pool, empty, members);
+  if (filled) return filled;
+  const tooBusy = members.filter(({ busy }) => busy > settings.growthThreshold).reverse();
+  // The busiest may be one that nothing can relieve: a single slot carries it. The others are not to wait for it.
+  for (const busiest of tooBusy) {
+    const action = relieve(pool, busiest, members, settings, shards);
+    if (action) return action;
   }
-  return shrink(pool, sorted, settings);
+  return tooBusy.length > 0 ? null : shrink(pool, members, settings);
 }
 
-function grow(
-  topology: Topology,
+interface Member extends ShardLoad {
+  readonly busy: number;
+  readonly owned: readonly number[];
+}
+
+/** A move or a new shard must take at least this share of the traffic of the one that gives: less is not worth it. */
+const SHARE_MIN = 0.1;
+/** A new shard is made only for what it can surely take at its first filling, though figures differ a little by then. */
+const SHARE_NEW = 0.45;
+
+function relieve(
   pool: Pool,
-  quietest: ShardLoad,
-  busiest: ShardLoad,
+  busiest: Member,
+  members: readonly Member[],
   settings: PlanSettings,
   shards: number,
 ): PlannedAction | null {
-  const figure = `shard ${busiest.shard} is at ${percent(busyness(busiest))}, above ${percent(settings.growthThreshold)}`;
-  const owned = slotsOwned(topology, pool, busiest.shard);
-  if (owned.length < 2) return null;
-  // Moving may not make the quietest the next busy one: both must end between the thresholds' middle and the top.
-  const room = quietest.shard !== busiest.shard && busyness(quietest) < settings.growthThreshold / 2;
-  if (!room) {
-    // One slot that carries nearly everything can't be divided: another shard would stand idle beside it.
-    if (shards >= settings.shardsMax || chooseSlots(owned, busiest, 0.5).length === 0) return null;
-    return { action: 'create_shard', pool, reason: `${figure}, and no shard of the pool has room` };
+  const { growthThreshold, shardsMax } = settings;
+  const figure = `shard ${busiest.shard} is at ${percent(busiest.busy)}, above ${percent(growthThreshold)}`;
+  const quietest = members.find((member) => member !== busiest);
+  const byMemory = busiest.cpu <= growthThreshold;
+  if (quietest && quietest.busy < growthThreshold / 2) {
+    // Memory follows its load only after a while, or never: what can be evened out at once is the traffic.
+    const share = byMemory ? gapShare(busiest.rate, quietest.rate) : gapShare(busiest.busy, quietest.busy);
+    const slots = chooseSlots(busiest, share, members.length);
+    if (slots.length > 0) {
+      return {
+        action: 'move_slots',
+        pool,
+        source: busiest.shard,
+        target: quietest.shard,
+        slots: toSpans(slots),
+        reason: `${figure}; shard ${quietest.shard} is at ${percent(quietest.busy)} and takes ${slots.length} slots`,
+      };
+    }
   }
-  const gap = (busyness(busiest) - busyness(quietest)) / 2;
-  const share = busyness(busiest) === 0 ? 0 : gap / busyness(busiest);
-  const slots = chooseSlots(owned, busiest, share);
-  if (slots.length === 0) return null;
-  return {
-    action: 'move_slots',
-    pool,
-    source: busiest.shard,
-    target: quietest.shard,
-    slots: toSpans(slots),
-    reason: `${figure}; shard ${quietest.shard} is at ${percent(busyness(quietest))} and takes ${slots.length} slots`,
-  };
+  if (shards >= shardsMax) return null;
+  const memory = members.reduce((sum, member) => sum + member.memory, 0) / members.length;
+  if (byMemory && memory <= growthThreshold) return null;
+  // One slot that carries nearly everything can't be divided: another shard would stand idle beside it.
+  if (chooseSlots(busiest, SHARE_NEW, members.length + 1).length === 0) return null;
+  return { action: 'create_shard', pool, reason: `${figure}, and no shard of the pool has room for a part of it` };
 }
 
-/** A shard without slots, just made, takes its share of the pool from the busiest one, never more than half of that. */
-function fill(topology: Topology, pool: Pool, empty: ShardLoad, sorted: readonly ShardLoad[]): PlannedAction | null {
-  const giving = sorted.filter((load) => load !== empty);
-  const slotCount = (load: ShardLoad): number => slotsOwned(topology, pool, load.shard).length;
-  const source = giving.sort((a, b) => b.rate - a.rate || slotCount(b) - slotCount(a) || a.shard - b.shard)[0];
-  if (!source || slotCount(source) < 2) return null;
-  const total = giving.reduce((sum, load) => sum + load.rate, 0);
-  const share =
-    total > 0 ? total / sorted.length / source.rate : topology.slotCount / sorted.length / slotCount(source);
-  const slots = chooseSlots(slotsOwned(topology, pool, source.shard), source, Math.min(0.5, share));
+/** The share of the greater one that makes both alike. */
+function gapShare(greater: number, smaller: number): number {
+  return greater > 0 ? (greater - smaller) / 2 / greater : 0;
+}
+
+/** A shard without slots, just made, takes its share of the pool from the one with most traffic, at most half of that. */
+function fill(pool: Pool, empty: Member, members: readonly Member[]): PlannedAction | null {
+  const giving = members
+    .filter((member) => member !== empty)
+    .sort((a, b) => b.rate - a.rate || b.owned.length - a.owned.length || a.shard - b.shard);
+  const source = giving[0];
+  if (!source) return null;
+  const total = giving.reduce((sum, { rate }) => sum + rate, 0);
+  const fair = total > 0 ? total / members.length / source.rate : SLOT_COUNT / members.length / source.owned.length;
+  const half = Math.min(0.5, fair);
+  const chosen = chooseSlots(source, half, members.length);
+  const slots = chosen.length > 0 ? chosen : chooseSlots(source, 0.5, members.length);
   if (slots.length === 0) return null;
   return {
     action: 'move_slots',
@@ -178,45 +203,53 @@ function fill(topology: Topology, pool: Pool, empty: ShardLoad, sorted: readonly
   };
 }
 
-function shrink(pool: Pool, sorted: readonly ShardLoad[], settings: PlanSettings): PlannedAction | null {
-  if (sorted.length < 2) return null;
-  const quietest = sorted[0] as ShardLoad;
-  if (busyness(quietest) >= settings.shrinkThreshold) return null;
-  // The others take its load; they must stay well below growing again, or the pool would swing.
-  const others = sorted.slice(1);
-  const total = sorted.reduce((sum, load) => sum + busyness(load), 0);
-  const after = total / others.length;
-  const ceiling = (settings.shrinkThreshold + settings.growthThreshold) / 2;
-  if (after >= ceiling || others.some((load) => busyness(load) >= ceiling)) return null;
+function shrink(pool: Pool, members: readonly Member[], settings: PlanSettings): PlannedAction | null {
+  const { growthThreshold, shrinkThreshold } = settings;
+  const [quietest, ...others] = members;
+  if (!quietest || others.length === 0 || quietest.busy >= shrinkThreshold) return null;
+  // The others take its load, any one of them perhaps all of it; they must stay well below growing again, or the pool
+  // would swing.
+  const ceiling = (shrinkThreshold + growthThreshold) / 2;
+  const heaviest = Math.max(...others.map(({ busy }) => busy));
+  const after = members.reduce((sum, { busy }) => sum + busy, 0) / others.length;
+  if (after >= ceiling || heaviest >= ceiling || heaviest + quietest.busy > growthThreshold * SWING_MARGIN) return null;
   return {
     action: 'delete_shard',
     pool,
     shard: quietest.shard,
     reason:
-      `shard ${quietest.shard} is at ${percent(busyness(quietest))}, below ${percent(settings.shrinkThreshold)}; ` +
+      `shard ${quietest.shard} is at ${percent(quietest.busy)}, below ${percent(shrinkThreshold)}; ` +
       `the other ${others.length} would be at ${percent(after)} on average`,
   };
 }
 
+const SWING_MARGIN = 0.95;
+
 /**
- * Slots that carry about `share` of the shard's traffic: the heaviest first, each where it still fits, so that few
- * move. Where nothing is known of single slots, that share of their number. Never all of them.
+ * Slots that carry about `share` of the shard's traffic and not more: the heaviest first, each where it still fits, so
+ * that few move; none where they would carry hardly anything. Never all of them, nor more than the share of the pool's
+ * slots that one of `shards` would have. Only the heaviest slots are measured one by one; the others share what is left
+ * of the shard's traffic alike.
  */
-function chooseSlots(owned: readonly number[], load: ShardLoad, share: number): number[] {
-  const rates = owned.map((slot) => ({ slot, rate: load.slotRates.get(slot) ?? 0 }));
-  const total = rates.reduce((sum, { rate }) => sum + rate, 0);
-  const most = owned.length - 1;
-  if (total === 0) return owned.slice(0, Math.min(most, Math.max(1, Math.floor(owned.length * share))));
-  rates.sort((a, b) => b.rate - a.rate || a.slot - b.slot);
+function chooseSlots({ owned, rate, slotRates }: Member, share: number, shards: number): number[] {
+  const most = Math.min(owned.length - 1, Math.ceil(SLOT_COUNT / shards));
+  const measured = owned.reduce((sum, slot) => sum + (slotRates.get(slot) ?? 0), 0);
+  const unmeasured = owned.filter((slot) => !slotRates.has(slot)).length;
+  const each = unmeasured > 0 ? Math.max(0, rate - measured) / unmeasured : 0;
+  const total = measured + each * unmeasured;
+  if (total === 0) return owned.slice(0, Math.min(most, Math.floor(owned.length * share)));
+  const rates = owned
+    .map((slot) => ({ slot, rate: slotRates.get(slot) ?? each }))
+    .sort((a, b) => b.rate - a.rate || a.slot - b.slot);
   const chosen: number[] = [];
-  let left = total * share;
+  let carried = 0;
   for (const { slot, rate } of rates) {
-    if (chosen.length === most || rate === 0) break;
-    if (rate > left) continue;
+    if (chosen.length >= most || rate === 0) break;
+    if (carried + rate > total * share) continue;
     chosen.push(slot);
-    left -= rate;
+    carried += rate;
   }
-  return chosen.sort((a, b) => a - b);
+  return carried >= total * SHARE_MIN ? chosen.sort((a, b) => a - b) : [];
 }
 
 function slotsOwned(topology: Topology, pool: Pool, shard: number): number[] {
