@@ -19,8 +19,6 @@ import { Lease } from '../nats/lease.js';
 import { deleteLog } from '../nats/log.js';
 import { requesterOf } from '../nats/request.js';
 import { watchConnection } from '../nats/watch-connection.js';
-import { createShard } from '../supervisor/create-shard.js';
-import { deleteShard } from '../supervisor/delete-shard.js';
 import { keepDirectMarksFew } from '../supervisor/direct-marks.js';
 import { Planner } from '../supervisor/planner.js';
 import { shardAsker } from '../supervisor/shard-asker.js';
@@ -210,6 +208,7 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     log: (message) => log.info(message),
   });
   planner.start();
+  const operator = `an operator, through ${memory.nodeName}`;
   started.push(() => planner.stop());
   const supervisor = await startSupervisor({
     nc,
@@ -218,10 +217,9 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     version: options.version,
     topology: store,
     processes: () => children.snapshot(),
-    createShard: ({ pool, node }) =>
-      createShard({ nc, names, topology: store, pool, node, dedupeWindowMs: tuning.dedupeWindowMs }),
-    deleteShard: (shard) => deleteShard(store, shard),
-    rebalance: (dryRun) => planner.rebalance(dryRun, `an operator, through ${memory.nodeName}`),
+    createShard: (request) => planner.createShard(request, operator),
+    deleteShard: (shard) => planner.deleteShard(shard, operator),
+    rebalance: (dryRun) => planner.rebalance(dryRun, operator),
     actions: () => actions.list(ACTIONS_SHOWN),
     verify: verifyFor({ nc, names, topology: store, heartbeats, table }),
     onError: (message) => log.error(message),

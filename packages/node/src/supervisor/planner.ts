@@ -8,6 +8,7 @@ import {
   plan,
   type ShardLoad,
   SpillError,
+  shardOf,
   TopologyConflictError,
 } from '@spill/core';
 import type { ActionStore } from '../nats/action-store.js';
@@ -68,12 +69,33 @@ export class Planner {
     return planned;
   }
 
+  /** @throws SpillError */
+  async createShard({ pool, node }: { pool: Pool; node: string | null }, by: string): Promise<number> {
+    const { nc, names, topology, dedupeWindowMs } = this.options;
+    const shard = await createShard({ nc, names, topology, pool, node, dedupeWindowMs });
+    await this.record({ action: 'create_shard', pool, shard, reason: 'it was asked for' }, [], by);
+    return shard;
+  }
+
+  /** Resolves with the state it is in. @throws SpillError */
+  async deleteShard(shard: number, by: string): Promise<string> {
+    const state = await deleteShard(this.options.topology, shard);
+    const { topology } = await this.options.topology.require();
+    const pool = shardOf(topology, shard)?.pool;
+    await this.record({ action: 'delete_shard', pool, shard, reason: 'it was asked for' }, [], by);
+    return state;
+  }
+
+  private async record(action: Record<string, unknown>, loads: readonly ShardLoad[], by: string): Promise<void> {
+    const figures = loads.map(({ shard, cpu, memory, rate }) => ({ shard, cpu, memory, rate }));
+    await this.options.actions.add({ at: new Date().toISOString(), by, action, figures });
+  }
+
   private async act(action: PlannedAction, loads: readonly ShardLoad[], by: string): Promise<void> {
-    const { nc, names, topology, actions, dedupeWindowMs } = this.options;
+    const { nc, names, topology, dedupeWindowMs } = this.options;
     this.lastActionMs.set(action.pool, Date.now());
     this.options.log(`${action.action} in ${action.pool}: ${action.reason}`);
-    const figures = loads.map(({ shard, cpu, memory, rate }) => ({ shard, cpu, memory, rate }));
-    await actions.add({ at: new Date().toISOString(), by, action: { ...action }, figures });
+    await this.record({ ...action }, loads, by);
     try {
       switch (action.action) {
         case 'create_shard':
