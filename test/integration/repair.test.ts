@@ -29,6 +29,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createLog, JetStreamLog } from '../../packages/node/dist/nats/log.js';
 import { provideNatsServer } from '../../packages/node/dist/nats/provide-nats-server.js';
 import { answerQuestion } from '../../packages/node/dist/shard/answer-questions.js';
+import { Migrations } from '../../packages/node/dist/shard/migrations.js';
 import { openShard } from '../../packages/node/dist/shard/open-shard.js';
 import { batchOf } from '../support/batch-rows.js';
 import { type PlainNatsServer, startPlainNatsServer } from '../support/plain-nats-server.js';
@@ -420,6 +421,8 @@ describe('repair', () => {
         ownedSlots: () => new Uint8Array(1024).fill(1),
         whenAcknowledged: (callback) => callback(true),
         fold: async () => ({ folded: 0, setAside: 0 }),
+        migrations: new Migrations(state, {} as never),
+        close: async () => null,
         status: () => {
           throw new Error('not asked');
         },

@@ -1,4 +1,5 @@
 import {
+  type Adopted,
   BATCH_HEADER_BYTES,
   BatchBuilder,
   BatchFormatError,
@@ -33,6 +34,9 @@ const counter = fc.nat(Number.MAX_SAFE_INTEGER);
 const spans = fc.array(fc.record({ from: fc.nat(1023), to: fc.nat(1024) }), { maxLength: 3 });
 const forgotten: fc.Arbitrary<Forgotten> = fc.record({ below: counter, upTo: counter });
 
+const digest = fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buffer.from(bytes).toString('hex'));
+const certificate = { horizon: counter, count: counter, digest };
+
 const small: fc.Arbitrary<SmallState> = fc.record(
   {
     horizon: counter,
@@ -40,10 +44,18 @@ const small: fc.Arbitrary<SmallState> = fc.record(
     foldedUpTo: counter,
     forgottenAlso: fc.array(forgotten, { maxLength: 3 }),
     epoch: counter,
-    seals: fc.array(fc.record({ migration: counter, slots: spans }), { maxLength: 3 }),
+    seals: fc.array(fc.record({ migration: counter, slots: spans, sequence: counter, ...certificate }), {
+      maxLength: 3,
+    }),
+    adoptions: fc.array(fc.record({ migration: counter, slots: spans, ready: fc.option(fc.record(certificate)) }), {
+      maxLength: 3,
+    }),
+    settled: fc.array(counter, { maxLength: 3 }),
     closed: fc.boolean(),
   },
-  { requiredKeys: ['horizon', 'forgottenBelow', 'foldedUpTo', 'epoch', 'seals', 'closed'] },
+  {
+    requiredKeys: ['horizon', 'forgottenBelow', 'foldedUpTo', 'epoch', 'seals', 'adoptions', 'settled', 'closed'],
+  },
 );
 
 const stored: fc.Arbitrary<Stored> = fc
@@ -65,6 +77,21 @@ const stored: fc.Arbitrary<Stored> = fc
     return { type: 'stored', batch, accepted: bitmap, count };
   });
 
+const adopted: fc.Arbitrary<Adopted> = fc
+  .tuple(
+    fc.array(fc.tuple(anyRow, fc.integer({ min: 1, max: 2 ** 32 - 1 }), counter), { maxLength: 20 }),
+    counter,
+    spans,
+  )
+  .map(([rows, migration, slots]) => ({
+    type: 'adopted',
+    migration,
+    slots,
+    batch: batchOf(rows.map(([row]) => row)),
+    shards: Uint32Array.from(rows, ([, shard]) => shard),
+    sequences: Float64Array.from(rows, ([, , sequence]) => sequence),
+  }));
+
 const text = fc.string({ unit: 'grapheme', maxLength: 20 });
 
 /** A generator for every type of event: a type without one fails to compile. */
@@ -75,8 +102,14 @@ const eventOf: { readonly [Type in ShardEvent['type']]: fc.Arbitrary<Extract<Sha
   forgotten: fc.record({ type: fc.constant('forgotten'), horizon: counter, foldedUpTo: counter }),
   checkpoint: fc.record({ type: fc.constant('checkpoint'), small }),
   epoch: fc.record({ type: fc.constant('epoch'), epoch: counter }),
-  sealed: fc.record({ type: fc.constant('sealed'), migration: counter, slots: spans }),
-  unsealed: fc.record({ type: fc.constant('unsealed'), migration: counter }),
+  sealed: fc.record({ type: fc.constant('sealed'), migration: counter, slots: spans, ...certificate }),
+  adopted,
+  ready: fc.record({ type: fc.constant('ready'), migration: counter, slots: spans, ...certificate }),
+  settled: fc.record({
+    type: fc.constant('settled'),
+    migration: counter,
+    outcome: fc.constantFrom('committed' as const, 'aborted' as const),
+  }),
   closed: fc.record({ type: fc.constant('closed') }),
   horizon_set: fc.record({ type: fc.constant('horizon_set'), horizon: counter, who: text, why: text }),
   rebased: fc.record({
@@ -107,6 +140,7 @@ const record: fc.Arbitrary<LogRecord> = fc.record({
 
 /** An event with its batch as plain rows, only the accepted ones. */
 function plain(event: ShardEvent): unknown {
+  if (event.type === 'adopted') return { ...event, batch: rowsOf(event.batch) };
   if (event.type !== 'stored') return event;
   return {
     type: event.type,
@@ -280,6 +314,33 @@ describe('a record', () => {
       }),
       runs(1_000),
     );
+  });
+
+  it('lacking any field that the replay computes with is refused', () => {
+    const needed: readonly ShardEvent['type'][] = [
+      'created',
+      'opened',
+      'forgotten',
+      'checkpoint',
+      'epoch',
+      'sealed',
+      'ready',
+      'adopted',
+      'settled',
+    ];
+    const header = { logId: NO_HASH, previous: NO_HASH, assignment: 1, number: 1, count: 0, sum: 0n };
+    for (const type of needed) {
+      fc.assert(
+        fc.property(eventOf[type] as fc.Arbitrary<ShardEvent>, fc.nat(), (event, at) => {
+          const columns = ['type', 'shard', 'batch', 'shards', 'sequences'];
+          const fields = Object.keys(event).filter((field) => !columns.includes(field));
+          const { [fields[at % fields.length] as string]: _, ...rest } = event as unknown as Record<string, unknown>;
+          const bytes = writeRecord({ ...header, replayFrom: 1, epoch: 0, events: [rest as unknown as ShardEvent] });
+          expect(() => readRecord(bytes)).toThrow(RecordFormatError);
+        }),
+        runs(20),
+      );
+    }
   });
 
   it('of another format is refused by its number', () => {

@@ -4,6 +4,10 @@
  */
 import {
   decide,
+  decideAdoption,
+  decideReady,
+  decideSeal,
+  decideSettled,
   endRecord,
   evolve,
   type FirstSeen,
@@ -11,6 +15,7 @@ import {
   isAccepted,
   judgeLink,
   linkOf,
+  type Migration,
   NO_SMALL_STATE,
   type Pool,
   RowStatus,
@@ -23,6 +28,7 @@ import {
   type ShardState,
   type SmallState,
   sealRecord,
+  slotsOf,
 } from '@spill/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -32,6 +38,7 @@ import { runs } from '../support/property-runs.js';
 import { keyOf, type ModelLedger, ShardModel } from '../support/shard-model.js';
 
 const SHARD = 7;
+const OTHER = 9;
 const SKEW = 20;
 const OWNED = new Set([0, 1, 2, 3]);
 /** Account `a5` lies in slot 5: the model must see which slot is whose. */
@@ -59,8 +66,11 @@ type Step =
   | { readonly kind: 'forget'; readonly forward: number }
   | { readonly kind: 'checkpoint' | 'opened' | 'rebased' | 'close' | 'direct' }
   | { readonly kind: 'epoch'; readonly epoch: number }
-  | { readonly kind: 'seal'; readonly migration: number; readonly slot: number }
-  | { readonly kind: 'unseal'; readonly migration: number }
+  | { readonly kind: 'migrate'; readonly slot: number; readonly away: boolean }
+  | { readonly kind: 'adopt'; readonly migration: number; readonly rows: readonly RowPlan[] }
+  | { readonly kind: 'ready'; readonly migration: number; readonly ahead: number }
+  | { readonly kind: 'seal'; readonly migration: number }
+  | { readonly kind: 'settle'; readonly migration: number; readonly commit: boolean }
   | { readonly kind: 'horizon set'; readonly back: number }
   | { readonly kind: 'sweep'; readonly budget: number };
 
@@ -93,14 +103,32 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 2, arbitrary: fc.constant({ kind: 'checkpoint' as const }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('sweep' as const), budget: fc.nat(30) }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant('migrate' as const), slot: fc.nat(3), away: fc.boolean() }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constant('adopt' as const),
+      migration: fc.nat(2),
+      rows: fc.array(rowPlan, { maxLength: 6 }),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.oneof(
+      fc.record({ kind: fc.constant('seal' as const), migration: fc.nat(2) }),
+      fc.record({ kind: fc.constant('ready' as const), migration: fc.nat(2), ahead: fc.integer({ min: -9, max: 9 }) }),
+    ),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constant('settle' as const), migration: fc.nat(2), commit: fc.boolean() }),
+  },
   {
     weight: 4,
     arbitrary: fc.oneof(
       fc.record({ kind: fc.constant('set back' as const), records: fc.nat(9) }),
       fc.record({ kind: fc.constantFrom('opened' as const, 'rebased' as const, 'direct' as const) }),
       fc.record({ kind: fc.constant('epoch' as const), epoch: fc.nat(9) }),
-      fc.record({ kind: fc.constant('seal' as const), migration: fc.nat(2), slot: fc.nat(3) }),
-      fc.record({ kind: fc.constant('unseal' as const), migration: fc.nat(2) }),
       fc.record({ kind: fc.constant('horizon set' as const), back: fc.integer({ min: -5, max: 260 }) }),
     ),
   },
@@ -143,6 +171,9 @@ class Run {
   private ledger: ModelLedger = new Map();
   private assignment = 1;
   private epoch = 0;
+  /** As the topology would have them: with the shard as source or target, the newest last. */
+  private readonly migrations: Migration[] = [];
+  private readonly readied = new Set<number>();
 
   constructor(readonly setting: Setting) {
     const { pool, largeThreshold, segmentEntries } = setting;
@@ -301,18 +332,57 @@ class Run {
         this.epoch = Math.max(this.epoch, step.epoch);
         this.take({ type: 'epoch', epoch: step.epoch });
         break;
-      case 'seal':
-        this.model.sealed.set(step.migration, new Set([step.slot]));
-        this.take({
-          type: 'sealed',
-          migration: step.migration,
-          slots: [{ from: step.slot, to: step.slot + 1 }],
-        });
+      case 'migrate': {
+        const { length } = this.migrations;
+        const [source, target] = step.away ? [SHARD, OTHER] : [OTHER, SHARD];
+        const slots = [{ from: step.slot, to: step.slot + 1 }];
+        const { pool } = this.setting;
+        this.migrations.push({ id: length + 1, pool, slots, source, target, state: 'copying' });
         break;
-      case 'unseal':
-        this.model.sealed.delete(step.migration);
-        this.take({ type: 'unsealed', migration: step.migration });
+      }
+      case 'adopt': {
+        const migration = this.migration(step.migration);
+        if (migration) this.adopt(migration, step.rows);
         break;
+      }
+      case 'ready': {
+        const migration = this.migration(step.migration);
+        if (!migration) break;
+        const horizon = Math.max(0, this.model.horizon + step.ahead);
+        const events = decideReady(this.state, migration, { horizon, count: 0, digest: 'd'.repeat(32) });
+        const again = this.readied.has(migration.id) || this.model.settled.has(migration.id);
+        expect(events.length).toBe(again || migration.state !== 'copying' || migration.target !== SHARD ? 0 : 1);
+        if (events.length > 0) {
+          this.readied.add(migration.id);
+          this.model.horizon = Math.max(this.model.horizon, horizon);
+        }
+        for (const event of events) this.take(event);
+        break;
+      }
+      case 'seal': {
+        const migration = this.migration(step.migration);
+        if (!migration) break;
+        const certificate = { horizon: this.model.horizon, count: 0, digest: 'd'.repeat(32) };
+        const events = decideSeal(this.state, migration, certificate);
+        const again = this.model.sealed.has(migration.id) || this.model.settled.has(migration.id);
+        expect(events.length).toBe(again || migration.state !== 'copying' || migration.source !== SHARD ? 0 : 1);
+        if (events.length > 0) this.model.sealed.set(migration.id, new Set(slotsOf(migration.slots)));
+        for (const event of events) this.take(event);
+        break;
+      }
+      case 'settle': {
+        const migration = this.migration(step.migration);
+        if (!migration) break;
+        const state = step.commit ? 'committed' : 'aborted';
+        const said: Migration = { ...migration, state: migration.state === 'copying' ? state : migration.state };
+        this.migrations[said.id - 1] = said;
+        const events = decideSettled(this.state, [said]);
+        expect(events.length).toBe(this.model.settled.has(said.id) ? 0 : 1);
+        for (const event of events) this.take(event);
+        this.model.settle(said.id, said.state === 'committed');
+        this.isStale(migration);
+        break;
+      }
       case 'close':
         this.model.closed = true;
         this.take({ type: 'closed' });
@@ -336,8 +406,50 @@ class Run {
       }
       case 'sweep':
         this.state.known.sweep(step.budget);
+        for (const adoption of this.state.adoptions.values()) adoption.sweep(step.budget);
         break;
     }
+  }
+
+  private migration(nth: number): Migration | undefined {
+    return this.migrations[this.migrations.length - 1 - nth];
+  }
+
+  private adopt(migration: Migration, plans: readonly RowPlan[]): void {
+    const { sequence } = this;
+    const unique = new Map<string, Row>();
+    for (const plan of plans) {
+      const row = this.row(plan);
+      if ([...slotsOf(migration.slots)].includes(slotOf(row.account))) unique.set(keyOf(row), row);
+    }
+    const rows = [...unique.values()];
+    const chunk = {
+      batch: batchOf(rows),
+      shards: Uint32Array.from(rows, () => OTHER),
+      sequences: Float64Array.from(rows, (_, i) => 100 * sequence + i),
+    };
+    const events = decideAdoption(this.state, migration, chunk);
+    const takes = migration.state === 'copying' && migration.target === SHARD && !this.model.settled.has(migration.id);
+    const fresh = takes ? this.model.fresh(rows) : [];
+    const taken = events.flatMap((event) => (event.type === 'adopted' ? rowsOf(event.batch) : []));
+    expect(taken).toEqual(fresh);
+    for (const event of events) this.take(event);
+    for (const row of fresh) {
+      const first = { shard: OTHER, sequence: 100 * sequence + rows.indexOf(row) };
+      this.model.adopted.push({ ...row, sequence, migration: migration.id, first, forgotten: false });
+    }
+  }
+
+  /** What still says `copying` of an ended migration comes late, and changes nothing. */
+  private isStale(migration: Migration): void {
+    const stale: Migration = { ...migration, state: 'copying' };
+    const certificate = { horizon: 0, count: 0, digest: '' };
+    const row = { account: 'a0', id: 'late', amount: this.amounts[0] as bigint, timestamp: this.now, stamped: false };
+    const chunk = { batch: batchOf([row]), shards: Uint32Array.of(OTHER), sequences: Float64Array.of(1) };
+    expect(decideSeal(this.state, stale, certificate)).toEqual([]);
+    expect(decideReady(this.state, stale, certificate)).toEqual([]);
+    expect(decideAdoption(this.state, stale, chunk)).toEqual([]);
+    expect(decideSettled(this.state, [{ ...stale, state: 'aborted' }])).toEqual([]);
   }
 
   finish(): void {
@@ -349,6 +461,13 @@ class Run {
     const { known } = this.state;
     expect([...known.entries()].map((entry) => `${known.account(entry)} ${known.id(entry)}`)).toEqual(
       this.model.known.map(({ account, id }) => `${account} ${id}`),
+    );
+    const adopted = [...this.state.adoptions.values()].flatMap((adoption) => [...adoption.rows()]);
+    expect(adopted.map(({ account, id, shard, sequence }) => `${account} ${id} ${shard} ${sequence}`).sort()).toEqual(
+      this.model.adopted
+        .filter(({ forgotten }) => !forgotten)
+        .map(({ account, id, first }) => `${account} ${id} ${first.shard} ${first.sequence}`)
+        .sort(),
     );
     this.replays();
   }
@@ -420,6 +539,25 @@ describe('a shard', () => {
     run.finish();
     const { known } = run.state;
     expect([...known.entries()].map((entry) => known.id(entry))).toEqual(['id-2']);
+  });
+
+  it('keeps forgotten what was taken over and forgotten, when the horizon is taken back', () => {
+    const run = new Run({ pool: 'credit', largeThreshold: 10n, segmentEntries: 4 });
+    run.step({ kind: 'migrate', slot: 0, away: false });
+    const row = (id: number): RowPlan => ({ account: 0, id, amount: 0, when: 0, stamped: false });
+    run.step({ kind: 'adopt', migration: 0, rows: [row(1)] });
+    run.step({ kind: 'end' });
+    run.step({ kind: 'fold', records: 9 });
+    run.step({ kind: 'adopt', migration: 0, rows: [row(2)] });
+    run.step({ kind: 'settle', migration: 0, commit: true });
+    run.step({ kind: 'end' });
+    // A wrong clock forgets the first; the operator takes the horizon back.
+    run.step({ kind: 'forget', forward: 200 });
+    run.step({ kind: 'horizon set', back: 180 });
+    run.step({ kind: 'forget', forward: 1 });
+    run.step({ kind: 'submit', rows: [row(1), row(2)], reachable: true, repeatAccounts: false });
+    run.finish();
+    expect(run.model.stored.map(({ id }) => id)).toEqual(['id-1']);
   });
 
   it('decides a batch in which every account uses the same id as fast as any other', () => {

@@ -5,9 +5,17 @@ import type { ShardState } from '@spill/core';
  * places, entries that are forgotten and not swept yet).
  */
 export function comparable(state: ShardState): Record<string, unknown> {
-  const { known, ...plain } = state;
+  const { known, adoptions, ...plain } = state;
   return {
     ...plain,
+    adoptions: [...adoptions.values()]
+      .map((adoption) => ({
+        migration: adoption.migration,
+        slots: adoption.slots,
+        settled: adoption.settled,
+        rows: [...adoption.rows()],
+      }))
+      .sort((a, b) => a.migration - b.migration),
     known: [...known.entries()].map((entry) => ({
       account: known.account(entry),
       id: known.id(entry),

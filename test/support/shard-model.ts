@@ -12,6 +12,12 @@ export interface ModelTransaction {
   forgotten: boolean;
 }
 
+/** A transaction that was taken over: where it was stored first, and the own record that says so. */
+export interface ModelAdopted extends ModelTransaction {
+  readonly migration: number;
+  readonly first: { readonly shard: number; readonly sequence: number };
+}
+
 export type ModelLedger = Map<string, FirstSeen>;
 
 export function keyOf(transaction: { account: string; id: string }): string {
@@ -25,6 +31,10 @@ export class ShardModel {
   closed = false;
   /** Sealed slots, by migration. */
   readonly sealed = new Map<number, ReadonlySet<number>>();
+  adopted: ModelAdopted[] = [];
+  /** Migrations whose outcome is logged. */
+  readonly settled = new Set<number>();
+  private readonly forgettings: { readonly below: number; readonly upTo: number }[] = [];
 
   constructor(
     readonly shard: number,
@@ -45,8 +55,30 @@ export class ShardModel {
 
   forget(horizon: number, foldedUpTo: number): void {
     this.horizon = Math.max(this.horizon, horizon);
-    for (const transaction of this.stored) {
-      if (transaction.timestamp < horizon && transaction.sequence <= foldedUpTo) transaction.forgotten = true;
+    this.forgettings.push({ below: horizon, upTo: foldedUpTo });
+    this.forgetAll();
+  }
+
+  /** What of some transactions it does not know yet. */
+  fresh<T extends { account: string; id: string }>(rows: readonly T[]): T[] {
+    const known = new Set([...this.known, ...this.adopted.filter((one) => !one.forgotten)].map(keyOf));
+    return rows.filter((row) => !known.has(keyOf(row)));
+  }
+
+  settle(migration: number, committed: boolean): void {
+    this.settled.add(migration);
+    this.sealed.delete(migration);
+    if (!committed) this.adopted = this.adopted.filter((one) => one.migration !== migration);
+    this.forgetAll();
+  }
+
+  private forgetAll(): void {
+    const settled = this.adopted.filter((one) => this.settled.has(one.migration));
+    for (const transaction of [...this.stored, ...settled]) {
+      const { timestamp, sequence } = transaction;
+      if (this.forgettings.some(({ below, upTo }) => timestamp < below && sequence <= upTo)) {
+        transaction.forgotten = true;
+      }
     }
   }
 
@@ -58,6 +90,7 @@ export class ShardModel {
     ledger: ModelLedger | null,
   ): { status: RowStatus; first: FirstSeen | null }[] {
     const known = new Map(this.known.map((transaction) => [keyOf(transaction), transaction]));
+    const adopted = new Map(this.adopted.filter((one) => !one.forgotten).map((one) => [keyOf(one), one]));
     return rows.map((row) => {
       const slot = this.slotOf(row.account);
       const sealed = [...this.sealed.values()].some((slots) => slots.has(slot));
@@ -73,6 +106,8 @@ export class ShardModel {
         const { sequence, timestamp, amount } = before;
         return meet({ shard: this.shard, sequence, timestamp, amount });
       }
+      const taken = adopted.get(keyOf(row));
+      if (taken) return meet({ ...taken.first, timestamp: taken.timestamp, amount: taken.amount });
       if (row.timestamp > now + this.maxClockSkew) return { status: RowStatus.ahead, first: null };
       if (row.timestamp >= this.horizon) {
         const { account, id, amount, timestamp } = row;

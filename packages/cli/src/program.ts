@@ -5,7 +5,10 @@ import { conflictsCommand } from './commands/conflicts.js';
 import { doctorCommand } from './commands/doctor.js';
 import { foldCommand } from './commands/fold.js';
 import { importCommand } from './commands/import.js';
+import { migrationsCommand } from './commands/migrations.js';
+import { nodesCommand } from './commands/nodes.js';
 import { performanceCommand } from './commands/performance.js';
+import { rebalanceCommand } from './commands/rebalance.js';
 import { repairCommand } from './commands/repair.js';
 import { schemaCommand } from './commands/schema.js';
 import { setAsideCommand } from './commands/set-aside.js';
@@ -14,13 +17,26 @@ import { submitCommand } from './commands/submit.js';
 import { topologyCommand } from './commands/topology.js';
 import { transactionsCommand } from './commands/transactions.js';
 import { verifyCommand } from './commands/verify.js';
+import { whyCommand } from './commands/why.js';
 import { EXIT_CODES_HELP } from './exit-codes.js';
 
 const GROUPS: readonly (readonly [string, readonly (() => Command)[]])[] = [
   ['Transactions:', [submitCommand, importCommand, balanceCommand, transactionsCommand]],
   [
     'Cluster:',
-    [topologyCommand, shardCommand, performanceCommand, foldCommand, verifyCommand, doctorCommand, repairCommand],
+    [
+      topologyCommand,
+      nodesCommand,
+      shardCommand,
+      rebalanceCommand,
+      migrationsCommand,
+      whyCommand,
+      performanceCommand,
+      foldCommand,
+      verifyCommand,
+      doctorCommand,
+      repairCommand,
+    ],
   ],
   ['Data table:', [setAsideCommand, conflictsCommand, schemaCommand]],
 ];

@@ -23,9 +23,13 @@ export class Names {
   readonly shard = (shard: number, assignment: number, verb: 'submit' | 'ask' | '*'): string =>
     `${this.prefix}.shard.${shard}.${assignment}.${verb}`;
 
+  /** One node's own answers to other nodes' supervisors. */
+  readonly node = (node: string, verb: 'performance'): string => `${this.prefix}.internal.node.${node}.${verb}`;
+
   readonly logStream = (shard: number): string => `${this.upper}_${shard}`;
   readonly logSubject = (shard: number): string => `${this.prefix}.internal.log.${shard}`;
   readonly topologyBucket = (): string => `${this.upper}_TOPOLOGY`;
   readonly leaseBucket = (): string => `${this.upper}_LEASE`;
+  readonly actionBucket = (): string => `${this.upper}_ACTIONS`;
   readonly heartbeatBucket = (): string => `${this.upper}_HEARTBEAT`;
 }

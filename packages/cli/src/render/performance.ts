@@ -3,10 +3,11 @@ import { showBytes, showCount } from './numbers.js';
 import { showText } from './show-text.js';
 import { renderTable } from './table.js';
 
-/** What the processes of a node use, and what its shards do. */
+/** What the processes of every node use, and what the shards do. */
 export function renderPerformance(performance: PerformanceReply): string {
   const processes = renderTable(
     [
+      { head: 'node' },
       { head: 'process' },
       { head: 'pid', align: 'right' },
       { head: 'state' },
@@ -16,6 +17,7 @@ export function renderPerformance(performance: PerformanceReply): string {
       { head: 'write/s', align: 'right' },
     ],
     [...performance.processes, ...performance.shards].map((process) => [
+      process.node,
       nameOf(process),
       process.pid,
       process.state,
@@ -53,9 +55,10 @@ export function renderPerformance(performance: PerformanceReply): string {
     ...(reason ? [`shard ${shard}: ${showText(reason)}`] : []),
     ...(foldError ? [`shard ${shard} can't fold: ${showText(foldError)}`] : []),
   ]);
-  return [`Node ${showText(performance.node)}`, processes, shards, trouble.join('\n')]
-    .filter((part) => part !== '')
-    .join('\n\n');
+  const silent = performance.nodes
+    .filter(({ answered }) => !answered)
+    .map(({ name }) => `node ${showText(name)} is silent`);
+  return [silent.join('\n'), processes, shards, trouble.join('\n')].filter((part) => part !== '').join('\n\n');
 }
 
 function nameOf(process: ProcessPerformance | ShardPerformance): string {

@@ -1,4 +1,4 @@
-import type { PerformanceReply, ShardLocation, TopologyReply } from '@spill/node';
+import type { PerformanceReply, ShardLocation, ShardPerformance, TopologyReply, TopologyShard } from '@spill/node';
 import { showCount } from './numbers.js';
 import { renderTable } from './table.js';
 
@@ -35,6 +35,43 @@ export function renderShards(topology: TopologyReply, performance: PerformanceRe
       ];
     }),
   );
+}
+
+/** All that is known of one shard. */
+export function renderShard(shard: TopologyShard, topology: TopologyReply, now: ShardPerformance | null): string {
+  const owned = topology.owners[shard.pool].filter((range) => range.shard === shard.id);
+  const slots = owned.reduce((sum, { from, to }) => sum + to - from, 0);
+  return renderTable(
+    [{ head: 'shard' }, { head: String(shard.id) }],
+    [
+      ['pool', shard.pool],
+      ['node', shard.node],
+      ['state', shard.refolding ? `${shard.state}, folding again` : shard.state],
+      ['why', shard.reason ?? now?.reason],
+      ['slots', slots],
+      ['assignment', shard.assignment],
+      ['replicas', shard.replicas],
+      ['log id', shard.log_id],
+      ['process', now?.pid],
+      ['transactions/s', count(now?.transactions_per_s)],
+      ['last record', count(now?.sequence)],
+      ['folded up to', count(now?.watermark)],
+      ['pending', count(now?.pending)],
+      ['known ids', count(now?.known)],
+      ['hottest slots', hottest(now?.hot_slots)],
+      ['hottest accounts', hottest(now?.hot_accounts)],
+    ],
+  );
+}
+
+const HOTTEST_SHOWN = 5;
+
+function hottest(rates: readonly (readonly [string | number, number])[] | null | undefined): string | null {
+  if (!rates || rates.length === 0) return null;
+  return rates
+    .slice(0, HOTTEST_SHOWN)
+    .map(([name, rate]) => `${name} (${showCount(rate)}/s)`)
+    .join(', ');
 }
 
 export function renderLocation(location: ShardLocation): string {

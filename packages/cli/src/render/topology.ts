@@ -114,7 +114,8 @@ function renderDraining({ draining }: TopologyReply): string {
     .join('\n');
 }
 
-function renderMigrations({ migrations }: TopologyReply): string {
+/** A line a migration; empty text where nothing moves. */
+export function renderMigrations({ migrations }: TopologyReply): string {
   return migrations
     .map(({ id, pool, slots, source, target, state }) => {
       return `migration ${id} (${pool}): slots ${showSpans(slots)}, shard ${source} ▶ shard ${target}, ${state}`;

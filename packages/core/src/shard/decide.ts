@@ -6,7 +6,7 @@
  * | the row | answer | event |
  * | --- | --- | --- |
  * | the log is closed, not this pool, slot not owned, or slot sealed | `moved` | |
- * | its (account, id) known, or earlier in the batch, same amount | `duplicate` of the first | |
+ * | its (account, id) known, taken over, or earlier in the batch, same amount | `duplicate` of the first | |
  * | the same with another amount | `idConflict` | |
  * | unknown, timestamp too far ahead of the clock | `ahead` | |
  * | unknown, not below the horizon | `stored` | in `stored` |
@@ -16,8 +16,11 @@
  * | … the ledger does not have it | `expired` | |
  * | … the ledger could not be asked | `unavailable` | |
  */
+
+import { spansContain } from '../topology/owners.js';
 import { poolOf } from '../topology/pool.js';
 import { type Batch, batchAmount, batchStamped, batchTimestamp } from '../transaction/batch.js';
+import type { Adoption } from './adoption.js';
 import type { Stored } from './events.js';
 import { NONE } from './known-ids.js';
 import { isSealed, type ShardState } from './state.js';
@@ -56,9 +59,11 @@ export function decide(state: ShardState, submit: Submit): Decision {
   const { horizon } = state.small;
   const newest = submit.now + submit.maxClockSkewMicros;
   const numbers = new Int32Array(batch.accounts.length);
+  const adoptions: (readonly Adoption[])[] = [];
   const accepts = batch.accounts.map((account, i) => {
     numbers[i] = known.accountNumber(account);
     const slot = known.slot(account);
+    adoptions[i] = adoptionsOf(state, slot);
     return !state.small.closed && submit.ownedSlots[slot] === 1 && !isSealed(state, slot);
   });
   const places = firstPlaces(batch.accounts);
@@ -94,6 +99,15 @@ export function decide(state: ShardState, submit: Submit): Decision {
       };
       meet(row, first);
       continue;
+    }
+    const taken = adoptions[place] as readonly Adoption[];
+    if (taken.length > 0) {
+      const account = batch.accounts[place] as string;
+      const first = firstAdopted(taken, account, hash, bytes, idFrom, idTo);
+      if (first) {
+        meet(row, first);
+        continue;
+      }
     }
     const firstPlace = places[place] as number;
     const earlier = within.find(batch, row, hash, firstPlace, idFrom, idTo);
@@ -136,6 +150,29 @@ export function decide(state: ShardState, submit: Submit): Decision {
     statuses[row] = first.amount === batchAmount(batch, row) ? RowStatus.duplicate : RowStatus.idConflict;
     firsts.set(row, first);
   }
+}
+
+const NO_ADOPTIONS: readonly Adoption[] = [];
+
+/** What was taken over for a slot; mostly nothing. */
+function adoptionsOf(state: ShardState, slot: number): readonly Adoption[] {
+  if (state.adoptions.size === 0) return NO_ADOPTIONS;
+  return [...state.adoptions.values()].filter((adoption) => spansContain(adoption.slots, slot));
+}
+
+function firstAdopted(
+  adoptions: readonly Adoption[],
+  account: string,
+  idHash: number,
+  bytes: Uint8Array,
+  idFrom: number,
+  idTo: number,
+): FirstSeen | null {
+  for (const adoption of adoptions) {
+    const first = adoption.find(account, idHash, bytes, idFrom, idTo);
+    if (first) return first;
+  }
+  return null;
 }
 
 function bitmapOfStored(statuses: Uint8Array): Uint8Array {

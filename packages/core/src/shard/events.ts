@@ -1,11 +1,32 @@
 import type { SlotSpan } from '../topology/topology.js';
 import type { Batch } from '../transaction/batch.js';
 
+/** The set of transactions that a shard knows for the slots of a migration, at and above a horizon. */
+export interface Certificate {
+  /** Microseconds. */
+  readonly horizon: number;
+  readonly count: number;
+  /** Of `RowDigest`: 32 hexadecimal digits. */
+  readonly digest: string;
+}
+
 /** Slots for which a shard has stopped accepting, while a migration takes them to another. */
-export interface Seal {
+export interface Seal extends Certificate {
   readonly migration: number;
   readonly slots: readonly SlotSpan[];
+  /** Of the record that holds the seal. */
+  readonly sequence: number;
 }
+
+/** A migration towards a shard, as its log knows it. */
+export interface AdoptionMark {
+  readonly migration: number;
+  readonly slots: readonly SlotSpan[];
+  /** null: chunks are still being adopted. */
+  readonly ready: Certificate | null;
+}
+
+export type MigrationOutcome = 'committed' | 'aborted';
 
 /** Transactions with a timestamp below `below` in records up to `upTo` are forgotten. */
 export interface Forgotten {
@@ -28,7 +49,22 @@ export interface SmallState {
   /** The highest epoch of the topology that the shard has acted on. */
   readonly epoch: number;
   readonly seals: readonly Seal[];
+  /** Migrations towards this shard whose outcome is not logged yet. */
+  readonly adoptions: readonly AdoptionMark[];
+  /** The newest migrations whose outcome is logged, so that a late message finds them ended. */
+  readonly settled: readonly number[];
   readonly closed: boolean;
+}
+
+/** Transactions taken over from another shard's log: a batch, and where each was stored first. */
+export interface Adopted {
+  readonly type: 'adopted';
+  readonly migration: number;
+  readonly slots: readonly SlotSpan[];
+  readonly batch: Batch;
+  /** One a row. */
+  readonly shards: Uint32Array;
+  readonly sequences: Float64Array;
 }
 
 /** Transactions that the shard accepted: a batch, and which of its rows. */
@@ -54,8 +90,12 @@ export type ShardEvent =
   | { readonly type: 'checkpoint'; readonly small: SmallState }
   /** Acted on a newer topology. */
   | { readonly type: 'epoch'; readonly epoch: number }
-  | { readonly type: 'sealed'; readonly migration: number; readonly slots: readonly SlotSpan[] }
-  | { readonly type: 'unsealed'; readonly migration: number }
+  | ({ readonly type: 'sealed'; readonly migration: number; readonly slots: readonly SlotSpan[] } & Certificate)
+  | Adopted
+  /** Everything of the migration is adopted, up to the source's seal. */
+  | ({ readonly type: 'ready'; readonly migration: number; readonly slots: readonly SlotSpan[] } & Certificate)
+  /** The topology's word on a migration, in the logs of both sides: unseals a source, drops what a target adopted. */
+  | { readonly type: 'settled'; readonly migration: number; readonly outcome: MigrationOutcome }
   | { readonly type: 'closed' }
   | { readonly type: 'horizon_set'; readonly horizon: number; readonly who: string; readonly why: string }
   /** An operator accepted a loss: the log goes on under a new id. */

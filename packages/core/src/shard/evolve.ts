@@ -1,4 +1,13 @@
-import { isAccepted, type ShardEvent, type SmallState, type Stored } from './events.js';
+import { batchAccount, batchAmount, batchTimestamp } from '../transaction/batch.js';
+import { Adoption } from './adoption.js';
+import {
+  type Adopted,
+  isAccepted,
+  type MigrationOutcome,
+  type ShardEvent,
+  type SmallState,
+  type Stored,
+} from './events.js';
 import type { LogRecord } from './record.js';
 import { writeRecord } from './record.js';
 import type { ShardState } from './state.js';
@@ -29,13 +38,24 @@ export function evolve(state: ShardState, event: ShardEvent, sequence: number): 
       state.small = { ...state.small, epoch: Math.max(state.small.epoch, event.epoch) };
       return state;
     case 'sealed': {
-      const seals = state.small.seals.filter((seal) => seal.migration !== event.migration);
-      state.small = { ...state.small, seals: [...seals, { migration: event.migration, slots: event.slots }] };
+      const { type: _, ...seal } = event;
+      const others = state.small.seals.filter((other) => other.migration !== seal.migration);
+      state.small = { ...state.small, seals: [...others, { ...seal, sequence }] };
       return state;
     }
-    case 'unsealed':
-      state.small = { ...state.small, seals: state.small.seals.filter((seal) => seal.migration !== event.migration) };
+    case 'adopted':
+      return adopt(state, event, sequence);
+    case 'ready': {
+      const { migration, slots, horizon, count, digest } = event;
+      const mark = { migration, slots, ready: { horizon, count, digest } };
+      const others = state.small.adoptions.filter((other) => other.migration !== migration);
+      // Below the source's horizon this shard does not know what there was, so it must not store either.
+      const raised = Math.max(state.small.horizon, horizon);
+      state.small = { ...state.small, horizon: raised, adoptions: [...others, mark] };
       return state;
+    }
+    case 'settled':
+      return settle(state, event.migration, event.outcome, sequence);
     case 'closed':
       state.small = { ...state.small, closed: true };
       return state;
@@ -114,6 +134,51 @@ function store(state: ShardState, event: Stored, sequence: number): ShardState {
   return state;
 }
 
+function adopt(state: ShardState, event: Adopted, sequence: number): ShardState {
+  const { migration, slots, batch, shards, sequences } = event;
+  let adoption = state.adoptions.get(migration);
+  if (!adoption) {
+    adoption = new Adoption(migration, slots, state.idHashKey, state.slotOf);
+    state.adoptions.set(migration, adoption);
+    const { adoptions } = state.small;
+    // The mark may be there already: of a migration that was ready with nothing to adopt.
+    if (!adoptions.some((mark) => mark.migration === migration)) {
+      state.small = { ...state.small, adoptions: [...adoptions, { migration, slots, ready: null }] };
+    }
+  }
+  let idAt = batch.idsAt;
+  for (let row = 0; row < batch.rows; row++) {
+    const idTo = idAt + (batch.bytes[batch.idLengthsAt + row] as number);
+    adoption.add(
+      batch.accounts[batchAccount(batch, row)] as string,
+      batch.bytes.subarray(idAt, idTo),
+      batchAmount(batch, row),
+      batchTimestamp(batch, row),
+      { shard: shards[row] as number, sequence: sequences[row] as number },
+      sequence,
+    );
+    idAt = idTo;
+  }
+  return state;
+}
+
+/** How many ended migrations a shard remembers: more than can be under way at once. */
+const SETTLED_MAX = 256;
+
+function settle(state: ShardState, migration: number, outcome: MigrationOutcome, sequence: number): ShardState {
+  const { small } = state;
+  state.small = {
+    ...small,
+    seals: small.seals.filter((seal) => seal.migration !== migration),
+    adoptions: small.adoptions.filter((mark) => mark.migration !== migration),
+    settled: [...small.settled.filter((other) => other !== migration), migration].slice(-SETTLED_MAX),
+  };
+  const adoption = state.adoptions.get(migration);
+  if (adoption && outcome === 'committed') adoption.settled = true;
+  else state.adoptions.delete(migration);
+  return forgetUpTo(state, sequence);
+}
+
 function takeCheckpoint(state: ShardState, small: SmallState, sequence: number): ShardState {
   state.small = small;
   state.checkpointAt = sequence;
@@ -141,7 +206,14 @@ export function withForgotten(small: SmallState, horizon: number, foldedUpTo: nu
 
 function forgetUpTo(state: ShardState, sequence: number): ShardState {
   const { forgottenBelow, foldedUpTo, forgottenAlso } = state.small;
-  const firstKnown = state.known.forget(forgottenBelow, foldedUpTo, sequence, forgottenAlso);
+  let firstKnown = state.known.forget(forgottenBelow, foldedUpTo, sequence, forgottenAlso);
+  for (const [migration, adoption] of state.adoptions) {
+    // A checkpoint that comes back from a replay says which outcomes are still open; all others are logged.
+    adoption.settled = !state.small.adoptions.some((mark) => mark.migration === migration);
+    const first = adoption.forget(state.small, sequence);
+    if (adoption.isEmpty) state.adoptions.delete(migration);
+    else firstKnown = Math.min(firstKnown, first);
+  }
   state.replayFrom = Math.max(1, Math.min(firstKnown, foldedUpTo + 1, state.checkpointAt));
   return state;
 }

@@ -322,6 +322,15 @@ export class KnownIds {
     return low;
   }
 
+  /** The place of the first entry in memory. */
+  get firstPlace(): number {
+    return this.sweptTo;
+  }
+
+  slotOfEntry(entry: number): number {
+    return this.byNumber[this.accountNumberOf(entry)]!.slot;
+  }
+
   /** The place after the last entry. Places are numbers that only grow. */
   get endPlace(): number {
     return this.end;

@@ -11,16 +11,20 @@
  * 56 f64 running count of transactions
  * ```
  *
- * The body of `stored` is u32 bytes of the bitmap (0: all rows), the bitmap, the batch; every other body is JSON.
+ * The body of `stored` is u32 bytes of the bitmap (0: all rows), the bitmap, the batch. That of `adopted` is u32 bytes
+ * of JSON, the JSON, u32 bytes of the batch, the batch, and per row u32 first shard, then f64 first sequence. Every other
+ * body is JSON.
  * The hash of a record is the first 16 bytes of SHA-256 over all its bytes.
  */
 import { createHash } from 'node:crypto';
 import { BatchFormatError, readBatch } from '../transaction/batch.js';
-import type { ShardEvent, Stored } from './events.js';
+import type { Adopted, ShardEvent, Stored } from './events.js';
 
 export const RECORD_FORMAT = 1;
 export const RECORD_HEADER_BYTES = 96;
 const EVENT_HEADER_BYTES = 8;
+const NOTHING = new Uint8Array();
+const encoder = new TextEncoder();
 export const NO_HASH = '0'.repeat(32);
 
 const TYPES = [
@@ -31,10 +35,12 @@ const TYPES = [
   'checkpoint',
   'epoch',
   'sealed',
-  'unsealed',
+  'settled',
   'closed',
   'horizon_set',
   'rebased',
+  'adopted',
+  'ready',
 ] as const satisfies readonly ShardEvent['type'][];
 
 export interface RecordHeader {
@@ -65,15 +71,12 @@ export function recordHash(bytes: Uint8Array): string {
 
 /** Bytes that an event takes in a record. */
 export function eventBytes(event: ShardEvent): number {
-  return EVENT_HEADER_BYTES + (event.type === 'stored' ? storedBytes(event) : jsonBody(event).byteLength);
+  return EVENT_HEADER_BYTES + byteLength(bodyParts(event));
 }
 
 export function writeRecord(record: LogRecord): Uint8Array<ArrayBuffer> {
-  const bodies = record.events.map((event) => (event.type === 'stored' ? null : jsonBody(event)));
-  let size = RECORD_HEADER_BYTES;
-  record.events.forEach((event, i) => {
-    size += EVENT_HEADER_BYTES + (event.type === 'stored' ? storedBytes(event) : bodies[i]!.byteLength);
-  });
+  const bodies = record.events.map(bodyParts);
+  const size = bodies.reduce((sum, parts) => sum + EVENT_HEADER_BYTES + byteLength(parts), RECORD_HEADER_BYTES);
   const out = new Uint8Array(size);
   const view = new DataView(out.buffer);
   view.setUint32(0, RECORD_FORMAT, true);
@@ -89,15 +92,13 @@ export function writeRecord(record: LogRecord): Uint8Array<ArrayBuffer> {
   view.setFloat64(88, record.epoch, true);
   let at = RECORD_HEADER_BYTES;
   record.events.forEach((event, i) => {
+    const parts = bodies[i] as readonly Uint8Array[];
     out[at] = TYPES.indexOf(event.type);
-    if (event.type === 'stored') {
-      view.setUint32(at + 4, storedBytes(event), true);
-      at = writeStored(event, out, view, at + EVENT_HEADER_BYTES);
-    } else {
-      const body = bodies[i]!;
-      view.setUint32(at + 4, body.byteLength, true);
-      out.set(body, at + EVENT_HEADER_BYTES);
-      at += EVENT_HEADER_BYTES + body.byteLength;
+    view.setUint32(at + 4, byteLength(parts), true);
+    at += EVENT_HEADER_BYTES;
+    for (const part of parts) {
+      out.set(part, at);
+      at += part.byteLength;
     }
   });
   return out;
@@ -142,28 +143,47 @@ export function readRecordHeader(bytes: Uint8Array): RecordHeader {
   };
 }
 
+/** The body of an event, in parts, so that a batch is copied only once. */
+function bodyParts(event: ShardEvent): readonly Uint8Array[] {
+  if (event.type === 'stored') {
+    const bitmap = event.accepted ?? NOTHING;
+    return [u32(bitmap.byteLength), bitmap, event.batch.bytes];
+  }
+  if (event.type === 'adopted') {
+    const { migration, slots, batch, shards, sequences } = event;
+    const head = encoder.encode(JSON.stringify({ migration, slots }));
+    return [u32(head.byteLength), head, u32(batch.bytes.byteLength), batch.bytes, bytesOf(shards), bytesOf(sequences)];
+  }
+  const { type: _, ...body } = event;
+  return [encoder.encode(JSON.stringify(body))];
+}
+
 function whole(view: DataView, at: number, name: string): number {
   const value = view.getFloat64(at, true);
   if (Number.isSafeInteger(value) && value >= 0) return value;
   throw new RecordFormatError(`the ${name} of a record is ${value}, no whole number`);
 }
 
-function storedBytes(event: Stored): number {
-  return 4 + (event.accepted?.byteLength ?? 0) + event.batch.bytes.byteLength;
+function byteLength(parts: readonly Uint8Array[]): number {
+  let sum = 0;
+  for (const part of parts) sum += part.byteLength;
+  return sum;
 }
 
-function writeStored(event: Stored, out: Uint8Array, view: DataView, at: number): number {
-  const bitmap = event.accepted;
-  view.setUint32(at, bitmap?.byteLength ?? 0, true);
-  if (bitmap) out.set(bitmap, at + 4);
-  const batchAt = at + 4 + (bitmap?.byteLength ?? 0);
-  out.set(event.batch.bytes, batchAt);
-  return batchAt + event.batch.bytes.byteLength;
+function u32(value: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, value, true);
+  return bytes;
+}
+
+function bytesOf(array: Uint32Array | Float64Array): Uint8Array {
+  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 }
 
 function readEvent(type: ShardEvent['type'], body: Uint8Array): ShardEvent {
   try {
     if (type === 'stored') return readStored(body);
+    if (type === 'adopted') return readAdopted(body);
     const fields = JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('utf8'));
     checkFields(type, fields);
     return { ...fields, type };
@@ -187,18 +207,21 @@ function checkFields(type: ShardEvent['type'], fields: Record<string, unknown>):
     opened: () => holds(fields, 'assignment'),
     forgotten: () => holds(fields, 'horizon', 'foldedUpTo'),
     epoch: () => holds(fields, 'epoch'),
-    sealed: () => holds(fields, 'migration') && Array.isArray(fields.slots),
-    unsealed: () => holds(fields, 'migration'),
+    sealed: () => isCertified(fields),
+    ready: () => isCertified(fields),
+    settled: () => holds(fields, 'migration') && ['committed', 'aborted'].includes(fields.outcome as string),
+    adopted: () => holds(fields, 'migration') && Array.isArray(fields.slots),
     horizon_set: () => holds(fields, 'horizon'),
   };
   if (right[type]?.() === false) throw new RecordFormatError(`an event ${type} lacks a field`);
 
+  function isCertified(of: Record<string, unknown>): boolean {
+    return holds(of, 'migration', 'horizon', 'count') && Array.isArray(of.slots) && typeof of.digest === 'string';
+  }
+
   function isSmallState(of: Record<string, unknown>): boolean {
-    return (
-      holds(of, 'horizon', 'forgottenBelow', 'foldedUpTo', 'epoch') &&
-      Array.isArray(of?.seals) &&
-      (of?.forgottenAlso === undefined || Array.isArray(of?.forgottenAlso))
-    );
+    const lists = [of?.seals, of?.adoptions, of?.settled, of?.forgottenAlso ?? []];
+    return holds(of, 'horizon', 'forgottenBelow', 'foldedUpTo', 'epoch') && lists.every(Array.isArray);
   }
 }
 
@@ -215,11 +238,25 @@ function readStored(body: Uint8Array): Stored {
   return { type: 'stored', batch, accepted, count };
 }
 
-const encoder = new TextEncoder();
-
-function jsonBody(event: Exclude<ShardEvent, Stored>): Uint8Array {
-  const { type: _, ...body } = event;
-  return encoder.encode(JSON.stringify(body));
+function readAdopted(body: Uint8Array): Adopted {
+  const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
+  const headBytes = body.byteLength >= 8 ? view.getUint32(0, true) : 0;
+  if (body.byteLength < 8 + headBytes) throw new RecordFormatError('an event adopted is shorter than its header');
+  const head = Buffer.from(body.buffer, body.byteOffset + 4, headBytes).toString('utf8');
+  const batchAt = 8 + headBytes;
+  const batchBytes = view.getUint32(4 + headBytes, true);
+  if (batchAt + batchBytes > body.byteLength) throw new RecordFormatError('an event adopted ends within its batch');
+  const batch = readBatch(body.subarray(batchAt, batchAt + batchBytes), true);
+  const shardsAt = batchAt + batchBytes;
+  if (shardsAt + 12 * batch.rows !== body.byteLength) {
+    throw new RecordFormatError('an event adopted does not say of every row where it was first');
+  }
+  // Copied, since the columns need not lie on a boundary of 4 and 8 in the record.
+  const shards = new Uint32Array(new Uint8Array(body.subarray(shardsAt, shardsAt + 4 * batch.rows)).buffer);
+  const sequences = new Float64Array(new Uint8Array(body.subarray(shardsAt + 4 * batch.rows)).buffer);
+  const fields = JSON.parse(head);
+  checkFields('adopted', fields);
+  return { ...fields, type: 'adopted', batch, shards, sequences };
 }
 
 function hex(bytes: Uint8Array, at: number): string {

@@ -1,5 +1,6 @@
 import { spansContain } from '../topology/owners.js';
 import type { Pool } from '../topology/pool.js';
+import type { Adoption } from './adoption.js';
 import type { SmallState } from './events.js';
 import type { IdHashKey } from './id-hash.js';
 import { KnownIds } from './known-ids.js';
@@ -15,6 +16,8 @@ export interface ShardState {
   readonly shard: number;
   readonly pool: Pool;
   readonly largeThreshold: bigint;
+  readonly idHashKey: IdHashKey;
+  readonly slotOf: (account: string) => number;
   logId: string;
   assignment: number;
   /** The last record: its sequence, its dense number, its hash. 0 and zeros before the first. */
@@ -29,6 +32,8 @@ export interface ShardState {
   checkpointAt: number;
   small: SmallState;
   readonly known: KnownIds;
+  /** What was taken over from other shards and is still known, a migration each. */
+  readonly adoptions: Map<number, Adoption>;
 }
 
 export interface ShardIdentity {
@@ -47,6 +52,8 @@ export const NO_SMALL_STATE: SmallState = {
   foldedUpTo: 0,
   epoch: 0,
   seals: [],
+  adoptions: [],
+  settled: [],
   closed: false,
 };
 
@@ -56,6 +63,8 @@ export function initialShardState(identity: ShardIdentity): ShardState {
     shard: identity.shard,
     pool: identity.pool,
     largeThreshold: identity.largeThreshold,
+    idHashKey: identity.idHashKey,
+    slotOf: identity.slotOf,
     logId: '',
     assignment: 0,
     sequence: 0,
@@ -67,6 +76,7 @@ export function initialShardState(identity: ShardIdentity): ShardState {
     checkpointAt: 0,
     small: NO_SMALL_STATE,
     known: new KnownIds(identity.idHashKey, identity.slotOf, identity.segmentEntries),
+    adoptions: new Map(),
   };
 }
 

@@ -27,6 +27,12 @@ export interface ShardEntry {
   readonly replicas: number;
   /** Its watermark went back; until the fold has caught up, reads ask every shard of the pool. */
   readonly refolding?: boolean;
+  /** The sequence of `closed`, the last record of its log, where `state` is `closed` or `retired`. */
+  readonly closedSequence?: number;
+  /** ISO 8601, when it was retired: its stream goes `log_retention` later. */
+  readonly retiredAt?: string;
+  /** Its stream is gone. */
+  readonly logDeleted?: boolean;
   /** What is missing, where `state` is `damaged` or `failed`: a sentence for a person. */
   readonly reason?: string;
 }

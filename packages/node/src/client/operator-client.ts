@@ -1,8 +1,24 @@
-import { decodeBody, encodeBody, Names, SpillError, spillErrorFromWire } from '@spill/core';
+import {
+  decodeBody,
+  encodeBody,
+  Names,
+  type Pool,
+  type ShardLifecycle,
+  SpillError,
+  spillErrorFromWire,
+} from '@spill/core';
 import { connectNats } from '../nats/connect.js';
 import { type NatsConnection, requesterOf } from '../nats/request.js';
 import { noServerError, plainServers } from './no-server-error.js';
-import type { FoldReply, PerformanceReply, ShardLocation, TopologyReply, VerifyReply } from './operator-replies.js';
+import type {
+  ActionsReply,
+  FoldReply,
+  PerformanceReply,
+  RebalanceReply,
+  ShardLocation,
+  TopologyReply,
+  VerifyReply,
+} from './operator-replies.js';
 
 export interface OperatorClientOptions {
   /** URLs separated by commas: `nats://127.0.0.1:4222`. */
@@ -64,6 +80,25 @@ export class OperatorClient {
   /** `accounts` null: all of them. */
   verify(accounts: readonly string[] | null, options: OperatorRequestOptions): Promise<VerifyReply> {
     return this.ask(this.names.supervisor('verify'), accounts === null ? {} : { accounts }, options);
+  }
+
+  /** `node` null: the one with the fewest shards. */
+  createShard(pool: Pool, node: string | null, options: OperatorRequestOptions): Promise<{ shard: number }> {
+    return this.ask(this.names.supervisor('create_shard'), node === null ? { pool } : { pool, node }, options);
+  }
+
+  /** Begins to close it; its slots move away, its log is folded to the end, then it is retired. */
+  deleteShard(shard: number, options: OperatorRequestOptions): Promise<{ shard: number; state: ShardLifecycle }> {
+    return this.ask(this.names.supervisor('delete_shard'), { shard }, options);
+  }
+
+  rebalance(dryRun: boolean, options: OperatorRequestOptions): Promise<RebalanceReply> {
+    return this.ask(this.names.supervisor('rebalance'), { dry_run: dryRun }, options);
+  }
+
+  /** What supervisors and operators had done to the topology, the newest first. */
+  actions(options: OperatorRequestOptions): Promise<ActionsReply> {
+    return this.ask(this.names.supervisor('actions'), {}, options);
   }
 
   /** Sends `body` as JSON and resolves with the reply's value, as it came. */

@@ -51,6 +51,7 @@ export interface TopologyMigration {
 
 /** null: nothing to say yet. */
 export interface ProcessPerformance {
+  readonly node: string;
   readonly role: 'router' | 'shard';
   readonly pid: number | null;
   readonly state: string;
@@ -77,10 +78,49 @@ export interface ShardPerformance extends ProcessPerformance {
   readonly set_aside: number | null;
   readonly conflicts: number | null;
   readonly reason: string | null;
+  /** The heaviest slots and accounts, in transactions a second. */
+  readonly hot_slots: readonly (readonly [slot: number, rate: number])[] | null;
+  readonly hot_accounts: readonly (readonly [account: string, rate: number])[] | null;
+}
+
+/** `create_shard`, `delete_shard` or `move_slots`, with why. */
+export interface PlannedActionReply {
+  readonly action: string;
+  readonly pool: Pool;
+  readonly reason: string;
+  readonly shard?: number;
+  readonly source?: number;
+  readonly target?: number;
+  readonly slots?: readonly SlotSpan[];
+}
+
+export interface RebalanceReply {
+  readonly dry_run: boolean;
+  readonly actions: readonly PlannedActionReply[];
+  /** Why a pool is left alone. */
+  readonly notes: readonly string[];
+}
+
+export interface ActionsReply {
+  /** The newest first. */
+  readonly actions: readonly {
+    /** ISO 8601. */
+    readonly at: string;
+    readonly by: string;
+    readonly action: PlannedActionReply;
+    /** What was measured when it was decided. */
+    readonly figures: readonly {
+      readonly shard: number;
+      readonly cpu: number;
+      readonly memory: number;
+      readonly rate: number;
+    }[];
+  }[];
 }
 
 export interface PerformanceReply {
-  readonly node: string;
+  /** A node that did not answer has no figures here. */
+  readonly nodes: readonly { readonly name: string; readonly answered: boolean }[];
   readonly processes: readonly ProcessPerformance[];
   readonly shards: readonly ShardPerformance[];
 }

@@ -232,6 +232,16 @@ export async function createLog(nc: NatsConnection, names: Names, create: Create
   );
 }
 
+/** Deletes the stream of a retired shard. One that is gone already is gone. */
+export async function deleteLog(nc: NatsConnection, names: Names, shard: number): Promise<void> {
+  const jsm = await nc.jetstreamManager({ checkAPI: false, timeout: 10_000 });
+  try {
+    await jsm.streams.delete(names.logStream(shard));
+  } catch (error) {
+    if (errCode(error) !== STREAM_NOT_FOUND) throw error;
+  }
+}
+
 async function ensureStream(jsm: JetStreamManager, names: Names, create: CreateLog): Promise<void> {
   try {
     await jsm.streams.info(names.logStream(create.shard));

@@ -12,11 +12,18 @@
 import { Names, type NodeEntry } from '@spill/core';
 import type { Settings } from '../config/settings.js';
 import { openDataTable } from '../data-table/open-data-table.js';
+import { ActionStore } from '../nats/action-store.js';
 import { connectNats } from '../nats/connect.js';
 import { HeartbeatStore } from '../nats/heartbeat-store.js';
+import { Lease } from '../nats/lease.js';
+import { deleteLog } from '../nats/log.js';
+import { requesterOf } from '../nats/request.js';
 import { watchConnection } from '../nats/watch-connection.js';
 import { keepDirectMarksFew } from '../supervisor/direct-marks.js';
+import { Planner } from '../supervisor/planner.js';
+import { shardAsker } from '../supervisor/shard-asker.js';
 import { startSupervisor } from '../supervisor/supervisor.js';
+import { TopologyKeeper } from '../supervisor/topology-keeper.js';
 import { verifyFor } from '../supervisor/verify.js';
 import { ChildRecords } from './child-records.js';
 import { lockDataFolder } from './data-folder.js';
@@ -29,6 +36,16 @@ import { type NodeLog, openNodeLog } from './node-log.js';
 import { recallNode } from './node-memory.js';
 import { StartError } from './start-error.js';
 import { withoutLogin } from './without-login.js';
+
+/** Copying may take this long before it is given up, and so many transactions may be left for the pause. */
+const COPY_MS_MAX = 120_000;
+const TAIL_ROWS_MAX = 2_000;
+
+/** Migrations begun by one plan; shards in all; and where a shard's memory counts as full. */
+const MOVES_MAX = 3;
+const SHARDS_MAX = 64;
+const SHARD_MEMORY_BYTES_MAX = 4 * 1024 ** 3;
+const ACTIONS_SHOWN = 100;
 
 export interface RunningNode {
   /** Where clients connect: the first server. */
@@ -156,6 +173,43 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
 
   const table = openDataTable(database.config);
   started.push(() => table.close());
+  const keeper = new TopologyKeeper({
+    topology: store,
+    lease: await Lease.open(nc, names, memory.nodeName, tuning.leaseTtlMs, replicas),
+    leaseTtlMs: tuning.leaseTtlMs,
+    ask: shardAsker(requesterOf(nc), names),
+    table,
+    limits: { pauseMsMax: tuning.maxPauseMs, copyMsMax: COPY_MS_MAX, tailRowsMax: TAIL_ROWS_MAX },
+    logRetentionMs: tuning.logRetentionMs,
+    deleteLog: (shard) => deleteLog(nc, names, shard),
+    onStep: ({ id, pool, source, target }, step) =>
+      log.info(`migration ${id} (${pool}, shard ${source} to ${target}): ${step}`),
+    log: (message) => log.info(message),
+  });
+  keeper.start();
+  started.push(() => keeper.stop());
+  const actions = await ActionStore.open(nc, names, replicas);
+  const planner = new Planner({
+    nc,
+    names,
+    topology: store,
+    actions,
+    settings: {
+      growthThreshold: tuning.shardGrowthThreshold,
+      shrinkThreshold: tuning.shardShrinkThreshold,
+      coolDownMs: tuning.coolDownMs,
+      movesMax: MOVES_MAX,
+      shardsMax: SHARDS_MAX,
+    },
+    memoryBytesMax: SHARD_MEMORY_BYTES_MAX,
+    dedupeWindowMs: tuning.dedupeWindowMs,
+    node: memory.nodeName,
+    active: () => keeper.active,
+    log: (message) => log.info(message),
+  });
+  planner.start();
+  const operator = `an operator, through ${memory.nodeName}`;
+  started.push(() => planner.stop());
   const supervisor = await startSupervisor({
     nc,
     names,
@@ -163,6 +217,10 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     version: options.version,
     topology: store,
     processes: () => children.snapshot(),
+    createShard: (request) => planner.createShard(request, operator),
+    deleteShard: (shard) => planner.deleteShard(shard, operator),
+    rebalance: (dryRun) => planner.rebalance(dryRun, operator),
+    actions: () => actions.list(ACTIONS_SHOWN),
     verify: verifyFor({ nc, names, topology: store, heartbeats, table }),
     onError: (message) => log.error(message),
   });

@@ -326,6 +326,8 @@ async function rebase(
     foldedUpTo: sequence,
     epoch: small.epoch,
     seals: small.seals,
+    adoptions: small.adoptions,
+    settled: small.settled,
     closed: small.closed,
   };
   const event: ShardEvent = {

@@ -9,6 +9,7 @@ import {
   type ShardTransaction,
 } from '@spill/core';
 import { Packr, Unpackr } from 'msgpackr';
+import type { Migrations } from './migrations.js';
 
 const packr = new Packr({ useRecords: false });
 const unpackr = new Unpackr({ useRecords: false });
@@ -27,6 +28,9 @@ export interface QuestionPorts {
   whenAcknowledged(callback: (acknowledged: boolean) => void): void;
   /** Folds up to `sequence`; counts since then. */
   fold(sequence: number): Promise<{ folded: number; setAside: number }>;
+  readonly migrations: Migrations;
+  /** Appends `closed`; null: the topology still names the shard. Resolves with the record's sequence. */
+  close(): Promise<number | null>;
   status(): Extract<ShardAnswer, { answer: 'status' }>['status'];
 }
 
@@ -42,6 +46,17 @@ async function answer(question: ShardQuestion, ports: QuestionPorts): Promise<Sh
   if (question.ask === 'status') return { answer: 'status', status: ports.status() };
   if (question.ask === 'fold') return { answer: 'fold', ...(await ports.fold(ports.acknowledged())) };
   const epoch = await ports.atEpoch(question.epoch);
+  if (question.ask === 'copy') {
+    const piece = ports.migrations.chunk(question.migration, question.stream, question.chunk);
+    return piece ? { answer: 'copy', piece } : { answer: 'moved', epoch };
+  }
+  if (question.ask === 'migration') {
+    return { answer: 'migration', ...(await ports.migrations.step(question.migration, question.step)) };
+  }
+  if (question.ask === 'close') {
+    const sequence = await ports.close();
+    return sequence === null ? { answer: 'moved', epoch } : { answer: 'close', sequence };
+  }
   if (question.role === 'owner' && !answersAsOwner(question, epoch, ports)) return { answer: 'moved', epoch };
   // What was decided is in memory before it is acknowledged; an answer may rest only on what is.
   const acknowledged = await new Promise<boolean>((resolve) => ports.whenAcknowledged(resolve));

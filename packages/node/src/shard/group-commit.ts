@@ -85,7 +85,14 @@ interface Answer {
   readonly reply: SubmitReply;
 }
 
+/** Events of the shard's own making: decided when their record is built, answered when it is acknowledged. */
+interface Control {
+  readonly decide: (sequence: number) => readonly ShardEvent[];
+  readonly resolve: (sequence: number) => void;
+}
+
 interface InFlight {
+  readonly controls: readonly Control[];
   readonly bytes: Uint8Array;
   readonly record: AcknowledgedRecord;
   answers: readonly Answer[];
@@ -98,6 +105,7 @@ const NOTHING = { retryAfterMs: 0, sequence: 0, statuses: new Uint8Array(), firs
 
 export class GroupCommit {
   private readonly queue: Waiting[] = [];
+  private readonly controls: Control[] = [];
   private waitingBytes = 0;
   private asking = 0;
   private inFlight: InFlight | null = null;
@@ -150,6 +158,18 @@ export class GroupCommit {
       if (!(error instanceof BatchFormatError)) throw error;
       return this.failure(ReplyCode.malformed, error.message);
     }
+  }
+
+  /**
+   * Puts events into the next record, before its transactions. `decide` is called when the record is built, on the state
+   * as it is then; an empty list needs no record. Resolves with the record's sequence once everything it rests on is
+   * acknowledged.
+   */
+  control(decide: Control['decide']): Promise<number> {
+    return new Promise((resolve) => {
+      this.controls.push({ decide, resolve });
+      this.schedule();
+    });
   }
 
   /** A record is wanted though nobody submits: to move the horizon, to log an epoch. */
@@ -220,9 +240,11 @@ export class GroupCommit {
       bytes += eventBytes(event);
       evolve(state, event, sequence);
     };
-    const worthARecord = this.queue.length > 0 || this.wantsRecord;
+    const controls = this.controls.splice(0);
+    const worthARecord = this.queue.length > 0 || this.wantsRecord || controls.length > 0;
     this.wantsRecord = false;
     if (worthARecord) for (const event of this.ports.housekeeping()) take(event);
+    for (const control of controls) for (const event of control.decide(sequence)) take(event);
     while (this.queue.length > 0) {
       const waiting = this.queue[0] as Waiting;
       // The event's own header and a bitmap come on top of the batch.
@@ -265,6 +287,7 @@ export class GroupCommit {
     if (events.length === 0) {
       // Nothing to store and nothing in flight: what the answers rest on is acknowledged.
       for (const { respond, reply } of answers) respond(writeSubmitReply(reply));
+      for (const control of controls) control.resolve(state.sequence);
       this.settle();
       return;
     }
@@ -280,7 +303,7 @@ export class GroupCommit {
       fromPlace,
       toPlace: state.known.endPlace,
     };
-    this.inFlight = { bytes: record, record: acknowledged, answers };
+    this.inFlight = { bytes: record, record: acknowledged, answers, controls };
     this.append(this.inFlight);
   }
 
@@ -305,8 +328,9 @@ export class GroupCommit {
     this.accepted += inFlight.record.rows;
     this.ports.onAcknowledged(inFlight.record);
     for (const { respond, reply } of inFlight.answers) respond(writeSubmitReply(reply));
+    for (const control of inFlight.controls) control.resolve(inFlight.record.sequence);
     for (const callback of this.afterAck.splice(0)) callback(true);
-    if (this.queue.length > 0 || this.wantsRecord) this.schedule();
+    if (this.queue.length > 0 || this.controls.length > 0 || this.wantsRecord) this.schedule();
     else this.settle();
   }
 

@@ -19,6 +19,7 @@ import { atMost } from '../process/at-most.js';
 import { type ChildChannel, openChildChannel } from '../process/child-channel.js';
 import type { StartShard } from '../process/messages.js';
 import { answerQuestion, packAnswer } from './answer-questions.js';
+import { askForChunk } from './ask-for-chunk.js';
 import { LogRefusesError, openShard } from './open-shard.js';
 import { RecordMarks } from './record-marks.js';
 import { Shard } from './shard.js';
@@ -119,7 +120,7 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
   const witness = WitnessFile.open(start.dataDir, start.shard, start.assignment);
   const view = new TopologyView(opened.topology, topologies, start.shard, (entry) => {
     if (entry.assignment > start.assignment) superseded(`the topology has assignment ${entry.assignment}`);
-    else shard?.commit.nudge();
+    else shard?.topologyChanged();
   });
   const table = openDataTable(start.database, (error) =>
     channel.log('debug', `a connection to the database broke: ${error.message}`),
@@ -140,6 +141,7 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
       tuning: start.tuning,
       dataDir: start.dataDir,
       replayMs: performance.now() - openedAt,
+      askForChunk: (migration, stream, chunk) => askForChunk(nc, names, view, migration, stream, chunk),
     },
     {
       damaged: (reason) => channel.send({ type: 'damaged', reason }),
@@ -234,5 +236,7 @@ function openingStatus(start: StartShard, state: ShardStatus['state'], reason: s
     setAside: 0,
     conflicts: 0,
     replayMs: 0,
+    hotSlots: [],
+    hotAccounts: [],
   };
 }

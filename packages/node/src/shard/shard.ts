@@ -12,6 +12,7 @@
 import {
   type DataTable,
   judgeWatermark,
+  mayAccept,
   NO_HASH,
   Pending,
   RecordFormatError,
@@ -36,6 +37,8 @@ import { wallMicros } from './clock.js';
 import { CommitLatency } from './commit-latency.js';
 import { type AcknowledgedRecord, GroupCommit } from './group-commit.js';
 import { HorizonKeeper } from './horizon-keeper.js';
+import { HotSpots } from './hot-spots.js';
+import { type MigrationPorts, Migrations } from './migrations.js';
 import { Purger } from './purger.js';
 import type { RecordMarks } from './record-marks.js';
 import type { TopologyView } from './topology-view.js';
@@ -58,6 +61,8 @@ export interface ShardParts {
   readonly tuning: Tuning;
   readonly dataDir: string;
   readonly replayMs: number;
+  /** Asks the present process of a migration's source. */
+  readonly askForChunk: MigrationPorts['askForChunk'];
 }
 
 export interface ShardExits {
@@ -83,7 +88,10 @@ export class Shard {
   private readonly horizon: HorizonKeeper;
   private readonly purger: Purger;
   private readonly latency = new CommitLatency();
+  private readonly hotSpots: HotSpots;
+  readonly migrations: Migrations;
   private acknowledged: { sequence: number; number: number; hash: string };
+  private acknowledgedPlace: number;
   private mode: ShardStatus['state'];
   private reason: string | null = null;
   private timers: NodeJS.Timeout[] = [];
@@ -97,6 +105,8 @@ export class Shard {
     const { sequence, number, hash } = state;
     this.mode = parts.foldOnly ? 'fold_only' : 'serving';
     this.acknowledged = { sequence, number, hash };
+    this.acknowledgedPlace = state.known.endPlace;
+    this.hotSpots = new HotSpots(state.known);
     this.pending = new Pending(state.known);
     this.pending.acknowledge(0, 0, sequence);
     this.horizon = new HorizonKeeper(
@@ -157,6 +167,12 @@ export class Shard {
         onSuperseded: () => exits.superseded('a higher assignment has folded'),
       },
     );
+    this.migrations = new Migrations(state, {
+      acknowledged: () => ({ place: this.acknowledgedPlace, sequence: this.acknowledged.sequence }),
+      migrations: () => view.newest.migrations,
+      control: (decide) => this.commit.control(decide),
+      askForChunk: parts.askForChunk,
+    });
     this.setAsideRetry = new SetAsideRetry(
       table,
       (account) => state.pool === 'credit' && view.ownedSlots[slotOf(account)] === 1,
@@ -208,6 +224,26 @@ export class Shard {
     });
   }
 
+  /** A newer topology was taken up. */
+  topologyChanged(): void {
+    if (!this.takesTransactions) return;
+    this.commit.nudge();
+    this.migrations.settle().catch((error: Error) => this.exits.failed(error));
+  }
+
+  /** Ends the log for good, where the topology gives the shard nothing to accept any more. */
+  private async close(): Promise<number | null> {
+    const { state, view } = this.parts;
+    const mayClose = (): boolean =>
+      !state.small.closed && view.entry.state === 'closing' && !mayAccept(view.newest, state.shard);
+    if (!state.small.closed && mayClose()) {
+      await this.commit.control(() => (mayClose() ? [{ type: 'closed' }] : []));
+    }
+    if (!state.small.closed) return null;
+    this.mode = 'fold_only';
+    return this.acknowledged.sequence;
+  }
+
   /** Something is missing in the log: no intake, no fold, no purge from here on. */
   damage(why: string): void {
     if (this.mode === 'damaged') return;
@@ -229,6 +265,8 @@ export class Shard {
       acknowledged: () => this.acknowledged.sequence,
       atEpoch: (epoch) => view.atEpoch(epoch),
       ownedSlots: () => view.ownedSlots,
+      migrations: this.migrations,
+      close: () => this.close(),
       whenAcknowledged: (callback) => this.commit.whenAcknowledged(callback),
       fold: async (sequence) => {
         const before = { folded: this.folds.folded, setAside: this.folds.setAside };
@@ -240,6 +278,7 @@ export class Shard {
   }
 
   status(): ShardStatus {
+    const { slots, accounts } = this.hotSpots.report();
     const { state, marks, view, parts } = { ...this.parts, parts: this.parts };
     return {
       shard: state.shard,
@@ -265,6 +304,8 @@ export class Shard {
       setAside: this.folds.setAside,
       conflicts: this.folds.conflicts,
       replayMs: parts.replayMs,
+      hotSlots: slots,
+      hotAccounts: accounts,
     };
   }
 
@@ -283,6 +324,7 @@ export class Shard {
     const { watermark } = this.folds;
     // A data table that was set back is folded to where it was first; until then nothing more is forgotten.
     if (watermark !== null && watermark < state.small.foldedUpTo) return events;
+    if (this.migrations.holdHorizon || state.small.closed) return events;
     return [...events, ...this.horizon.propose(this.pending.oldestAnswered, view.epoch)];
   }
 
@@ -290,9 +332,11 @@ export class Shard {
     const { state, marks, witness } = this.parts;
     const { sequence, number, hash } = record;
     this.acknowledged = { sequence, number, hash };
+    this.acknowledgedPlace = record.toPlace;
     witness.write({ logId: state.logId, sequence, number, hash });
     marks.add({ sequence, number, hash, rows: record.rows, bytes: record.bytes, now: performance.now() });
     this.pending.acknowledge(record.fromPlace, record.toPlace, sequence);
+    this.hotSpots.add(record.fromPlace, record.toPlace);
     this.purger.recorded(sequence, record.bytes, wallMicros());
     state.known.sweep(Math.max(SWEEP_ENTRIES, 2 * record.rows));
     this.folds.notify();

@@ -25,6 +25,10 @@ export class TopologyView {
     return shardOf(this.topology, this.shard)!;
   }
 
+  get newest(): Topology {
+    return this.topology;
+  }
+
   /** 1 at each slot that is this shard's; none while it is not open. */
   get ownedSlots(): Uint8Array {
     return this.slots;

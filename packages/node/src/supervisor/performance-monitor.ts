@@ -137,6 +137,8 @@ function figures(status: ShardStatus | null): Record<string, unknown> {
     set_aside: status?.setAside ?? null,
     conflicts: status?.conflicts ?? null,
     replay_ms: status?.replayMs ?? null,
+    hot_slots: status?.hotSlots ?? null,
+    hot_accounts: status?.hotAccounts ?? null,
     reason: status?.reason ?? null,
   };
 }

@@ -2,6 +2,7 @@
  * The supervisor, as far as one machine needs it: operators' requests over the NATS service `spill-supervisor`. It
  * stands beside the way of a transaction and never on it.
  */
+
 import {
   decodeCreateShardRequest,
   decodeDeleteShardRequest,
@@ -12,14 +13,18 @@ import {
   encodeBody,
   encodingOf,
   type Names,
+  type Plan,
+  type Pool,
   SpillError,
   serviceErrorReply,
 } from '@spill/core';
+import type { RecordedAction } from '../nats/action-store.js';
 import type { NatsConnection } from '../nats/connect.js';
 import { requesterOf } from '../nats/request.js';
 import { type ServiceRequest, startService } from '../nats/service.js';
 import type { TopologyStore } from '../nats/topology-store.js';
 import { foldShards } from './fold-shards.js';
+import { askPerformance, servePerformance } from './performance.js';
 import { PerformanceMonitor, type WatchedProcess } from './performance-monitor.js';
 import { topologyReply } from './topology-reply.js';
 import type { Verify } from './verify.js';
@@ -32,6 +37,13 @@ export interface SupervisorOptions {
   readonly topology: TopologyStore;
   processes(): readonly WatchedProcess[];
   readonly verify: Verify;
+  /** Resolves with the new shard's number. */
+  createShard(request: { readonly pool: Pool; readonly node: string | null }): Promise<number>;
+  /** Begins to close it. Resolves with the state it is in. */
+  deleteShard(shard: number): Promise<string>;
+  rebalance(dryRun: boolean): Promise<Plan>;
+  /** What was done, the newest first. */
+  actions(): Promise<RecordedAction[]>;
   onError(message: string): void;
 }
 
@@ -56,7 +68,13 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
     },
     performance: async (body) => {
       decodeEmptyRequest(body);
-      return { node: options.node, ...monitor.report() };
+      const { topology: newest } = await topology.require();
+      const nodes = await askPerformance(requesterOf(nc), names, newest);
+      return {
+        nodes: newest.nodes.map(({ name }) => ({ name, answered: nodes.some(({ node }) => node === name) })),
+        processes: nodes.flatMap(({ node, processes }) => processes.map((process) => ({ node, ...process }))),
+        shards: nodes.flatMap(({ node, shards }) => shards.map((shard) => ({ node, ...shard }))),
+      };
     },
     fold: async (body, deadlineMs) => {
       const { shard } = decodeFoldRequest(body);
@@ -66,17 +84,19 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
       const { accounts } = decodeVerifyRequest(body);
       return options.verify({ accounts, deadlineMs });
     },
-    create_shard: async (body) => {
-      decodeCreateShardRequest(body);
-      throw notInThisRelease('create_shard', 'the number of shards is fixed at the first start (--shards)');
-    },
+    create_shard: async (body) => ({ shard: await options.createShard(decodeCreateShardRequest(body)) }),
     delete_shard: async (body) => {
-      decodeDeleteShardRequest(body);
-      throw notInThisRelease('delete_shard', 'the number of shards is fixed at the first start (--shards)');
+      const { shard } = decodeDeleteShardRequest(body);
+      return { shard, state: await options.deleteShard(shard) };
     },
     rebalance: async (body) => {
-      decodeRebalanceRequest(body);
-      throw notInThisRelease('rebalance', 'slots do not move yet');
+      const { dryRun } = decodeRebalanceRequest(body);
+      const { actions, notes } = await options.rebalance(dryRun);
+      return { dry_run: dryRun, actions: actions.map((action) => ({ ...action })), notes };
+    },
+    actions: async (body) => {
+      decodeEmptyRequest(body);
+      return { actions: await options.actions() };
     },
   };
   const service = await startService(nc, {
@@ -91,16 +111,14 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
     })),
   });
   monitor.start();
+  const served = servePerformance(nc, names, options.node, monitor);
   return {
     stop: async () => {
+      await served.drain();
       monitor.stop();
       await service.stop();
     },
   };
-}
-
-function notInThisRelease(verb: string, instead: string): SpillError {
-  return new SpillError('conflict', `${verb} is not in this release of spill: ${instead}`);
 }
 
 async function answer(request: ServiceRequest, operation: Operation, options: SupervisorOptions): Promise<void> {

@@ -1,0 +1,37 @@
+import { Command } from 'commander';
+import { withCluster, withOutput } from '../command-options.js';
+import { renderTable } from '../render/table.js';
+import { onRun } from '../run-command.js';
+
+/** The machines of the cluster. */
+export function nodesCommand(): Command {
+  const command = new Command('nodes').description('The nodes of the cluster, with their labels and shards.');
+  withCluster(command, 5);
+  withOutput(command, 'spill nodes');
+  return onRun(command, 5_000, async ({ output, operator, timeoutMs }) => {
+    const client = await operator();
+    const topology = await client.topology({ timeoutMs });
+    const performance = await client.performance({ timeoutMs });
+    const nodes = topology.nodes.map((node) => ({
+      ...node,
+      answers: performance.nodes.some(({ name, answered }) => name === node.name && answered),
+      shards: topology.shards
+        .filter((shard) => shard.node === node.name && shard.state !== 'retired')
+        .map(({ id }) => id),
+    }));
+    output.result({ epoch: topology.epoch, nodes }, () =>
+      renderTable(
+        [{ head: 'node' }, { head: 'state' }, { head: 'shards' }, { head: 'labels' }, { head: 'since' }],
+        nodes.map(({ name, answers, shards, labels, since }) => [
+          name,
+          answers ? 'answers' : 'silent',
+          shards.join(', '),
+          Object.entries(labels)
+            .map(([key, value]) => `${key}=${value}`)
+            .join(', '),
+          since,
+        ]),
+      ),
+    );
+  });
+}
