@@ -1,6 +1,7 @@
 import {
   beginMigration,
   type Names,
+  type Placement,
   type Plan,
   type PlannedAction,
   type PlanSettings,
@@ -26,6 +27,7 @@ export interface PlannerOptions {
   readonly settings: PlanSettings;
   readonly memoryBytesMax: number;
   readonly dedupeWindowMs: number;
+  readonly placement: () => Placement;
   readonly node: string;
   readonly active: () => boolean;
   readonly log: (message: string) => void;
@@ -69,7 +71,7 @@ export class Planner {
   }
 
   private async act(action: PlannedAction, loads: readonly ShardLoad[], by: string): Promise<void> {
-    const { nc, names, topology, actions, dedupeWindowMs } = this.options;
+    const { nc, names, topology, actions, dedupeWindowMs, placement } = this.options;
     this.lastActionMs.set(action.pool, Date.now());
     this.options.log(`${action.action} in ${action.pool}: ${action.reason}`);
     const figures = loads.map(({ shard, cpu, memory, rate }) => ({ shard, cpu, memory, rate }));
@@ -77,7 +79,7 @@ export class Planner {
     try {
       switch (action.action) {
         case 'create_shard':
-          await createShard({ nc, names, topology, pool: action.pool, node: null, dedupeWindowMs });
+          await createShard({ nc, names, topology, pool: action.pool, node: null, placement, dedupeWindowMs });
           break;
         case 'delete_shard':
           await deleteShard(topology, action.shard);
