@@ -34,7 +34,12 @@ export class LoadClient {
 
   static async open(natsUrl: string): Promise<LoadClient> {
     return new LoadClient(
-      await connect({ servers: natsUrl, maxReconnectAttempts: -1, reconnectTimeWait: 50, reconnectJitter: 50 }),
+      await connect({
+        servers: natsUrl.split(','),
+        maxReconnectAttempts: -1,
+        reconnectTimeWait: 50,
+        reconnectJitter: 50,
+      }),
     );
   }
 
