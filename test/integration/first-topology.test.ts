@@ -91,7 +91,8 @@ describe('the first topology', () => {
 
   test('of two nodes that start at once, both end with the same document, and both are in it', async () => {
     const names = new Names('four');
-    const [a, b] = await Promise.all([ensure(names, {}, 'node-a'), ensure(names, {}, 'node-b')]);
+    const flags = { database_url: 'postgres://spill@127.0.0.1/bank' };
+    const [a, b] = await Promise.all([ensure(names, flags, 'node-a'), ensure(names, flags, 'node-b')]);
     const { topology } = await a.store.require();
     expect(a.stored.topology.secret).toBe(b.stored.topology.secret);
     expect(topology.nodes.map(({ name }) => name)).toEqual(['node-a', 'node-b']);

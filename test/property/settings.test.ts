@@ -203,7 +203,7 @@ const BAD: [string, SettingSources, string][] = [
   [
     'an even number of copies',
     { flags: { replication_factor: '2' } },
-    'replication_factor is "2" (--replication-factor): must be one of 1, 3, 5',
+    'replication_factor is "2" (--replicas): must be one of 1, 3, 5',
   ],
   [
     'a fraction above 1',

@@ -61,7 +61,7 @@ const WRONG_SHOWN_MAX = 20;
  */
 export async function compareWithModel(options: CompareOptions): Promise<Compared> {
   const { natsUrl, model } = options;
-  const nc = await connect({ servers: natsUrl });
+  const nc = await connect({ servers: natsUrl.split(',') });
   try {
     await askOperator(nc, 'spill.supervisor.fold', {}, options.foldMs);
     const snapshot = await settledSnapshot(options);

@@ -35,7 +35,7 @@ export class LoadClient {
   static async open(natsUrl: string): Promise<LoadClient> {
     return new LoadClient(
       await connect({
-        servers: natsUrl,
+        servers: natsUrl.split(','),
         waitOnFirstConnect: true,
         maxReconnectAttempts: -1,
         reconnectTimeWait: 50,

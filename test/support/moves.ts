@@ -10,7 +10,7 @@ export class Moves {
   ) {}
 
   static async on(natsUrl: string): Promise<Moves> {
-    const nc = await connectNats({ servers: natsUrl, name: 'test moves', reconnect: true });
+    const nc = await connectNats({ servers: natsUrl.split(','), name: 'test moves', reconnect: true });
     return new Moves(await TopologyStore.open(nc, new Names(), { create: false }), nc);
   }
 

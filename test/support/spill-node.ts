@@ -17,6 +17,8 @@ export interface StartNode {
   /** Further flags of `spill-node start`. */
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** What runs it, such as `ip netns exec some-namespace`. */
+  readonly within?: readonly string[];
   /** How long to wait for the ready line. */
   readonly readyMs?: number;
 }
@@ -98,14 +100,21 @@ export async function startNode(options: StartNode = {}): Promise<TestNode> {
   let stderr = '';
 
   const start = async (port: string): Promise<void> => {
-    const args = [SPILL_NODE, 'start', '--data-dir', dataDir];
+    const [program, ...args] = [
+      ...(options.within ?? []),
+      process.execPath,
+      SPILL_NODE,
+      'start',
+      '--data-dir',
+      dataDir,
+    ];
     if (!external) args.push('--nats-port', port);
     if (options.databaseUrl) args.push('--database-url', options.databaseUrl);
     if (options.shards !== undefined) args.push('--shards', String(options.shards));
     args.push(...(options.args ?? []));
     let ownStdout = '';
     let ownStderr = '';
-    const started = spawn(process.execPath, args, { env: cleanEnv(options.env), stdio: ['ignore', 'pipe', 'pipe'] });
+    const started = spawn(program as string, args, { env: cleanEnv(options.env), stdio: ['ignore', 'pipe', 'pipe'] });
     child = started;
     started.stderr.on('data', (chunk: Buffer) => {
       ownStderr += chunk;

@@ -29,6 +29,7 @@ export * from './supervisor/plan.js';
 export * from './topology/changes.js';
 export * from './topology/migration-changes.js';
 export * from './topology/owners.js';
+export * from './topology/placement.js';
 export * from './topology/pool.js';
 export * from './topology/repaired-shard.js';
 export * from './topology/slot.js';

@@ -24,7 +24,8 @@ export class Names {
     `${this.prefix}.shard.${shard}.${assignment}.${verb}`;
 
   /** One node's own answers to other nodes' supervisors. */
-  readonly node = (node: string, verb: 'performance'): string => `${this.prefix}.internal.node.${node}.${verb}`;
+  readonly node = (node: string, verb: 'performance' | 'alive'): string =>
+    `${this.prefix}.internal.node.${node}.${verb}`;
 
   readonly logStream = (shard: number): string => `${this.upper}_${shard}`;
   readonly logSubject = (shard: number): string => `${this.prefix}.internal.log.${shard}`;

@@ -42,6 +42,10 @@ export interface NodeEntry {
   readonly labels: Readonly<Record<string, string>>;
   /** ISO 8601, when the node last registered. */
   readonly since: string;
+  /** Random, new at each start: of two nodes with one name only the one that registered last may go on. */
+  readonly session?: string;
+  /** An operator wants to stop it: its shards go to other nodes. A start clears it. */
+  readonly draining?: boolean;
 }
 
 /** A shard that no longer accepts for some slots, but whose log still holds unfolded transactions of them. */

@@ -19,6 +19,10 @@ export interface TopologyNode {
   readonly labels: Readonly<Record<string, string>>;
   /** ISO 8601. */
   readonly since: string;
+  /** Whether it was heard of lately. */
+  readonly alive?: boolean;
+  /** Its shards go to other nodes. */
+  readonly draining?: boolean;
 }
 
 export interface TopologyShard {

@@ -165,6 +165,16 @@ function contradictions(values: Values, given: ReadonlyMap<SettingKey, Given>): 
       `the embedded server is not started where nats names one (${given.get('nats')?.from}); give only one`,
     );
   }
+  for (const key of ['listen', 'cluster', 'join', 'cluster_port'] as const) {
+    if (values.nats !== null && given.has(key)) {
+      say(key, `is for the embedded server, which is not started where nats names one (${given.get('nats')?.from})`);
+    } else if (values.cluster === null && (key === 'join' || key === 'cluster_port') && given.has(key)) {
+      say(key, 'is for a cluster of embedded servers: name that with cluster, the same on each machine');
+    }
+  }
+  if (values.cluster !== null && values.database_url === null) {
+    say('cluster', "the embedded database is one machine's own; name the cluster's PostgreSQL with database_url");
+  }
   if (values.nats === null && given.has('nats_monitor')) {
     say('nats_monitor', 'is for an external server only; name that with nats, or leave this out');
   }
@@ -196,6 +206,8 @@ function toSettings(values: Values, cwd: string): Settings {
     dataDir: resolve(cwd, values.data_dir),
     nats: values.nats,
     natsPort: values.nats_port,
+    listen: values.listen ?? (values.cluster === null ? '127.0.0.1' : '0.0.0.0'),
+    cluster: values.cluster === null ? null : { name: values.cluster, port: values.cluster_port, join: values.join },
     natsMonitor: values.nats_monitor,
     acceptUnverifiedSync: values.accept_unverified_sync,
     databaseUrl: values.database_url,
@@ -213,6 +225,7 @@ function toSettings(values: Values, cwd: string): Settings {
     largeThreshold: values.large_threshold,
     replicationFactor: values.replication_factor,
     labels: values.labels,
+    poolLabels: values.pool_labels,
     jsonLogs: values.json_logs,
     tuning: {
       recordBytesMax: values.record_bytes_max,
@@ -229,6 +242,7 @@ function toSettings(values: Values, cwd: string): Settings {
       maxPauseMs: values.max_pause_ms,
       coolDownMs: values.cool_down,
       leaseTtlMs: values.lease_ttl,
+      nodeSilenceMs: values.node_silence,
       heartbeatMs: values.heartbeat,
       shardGrowthThreshold: values.shard_growth_threshold,
       shardShrinkThreshold: values.shard_shrink_threshold,

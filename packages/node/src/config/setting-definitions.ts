@@ -3,9 +3,11 @@ import {
   amount,
   duration,
   fraction,
+  hosts,
   labels,
   oneOf,
   oneOfNumbers,
+  poolLabels,
   size,
   text,
   url,
@@ -29,6 +31,8 @@ export interface SettingDefinition<T, D> {
   readonly help: string;
   /** As it is written after the flag; absent: a flag without a value. */
   readonly example?: string;
+  /** The flag takes several values, and may be given several times. */
+  readonly several?: true;
   /** Where the flag is not the key with `-` for `_`. */
   readonly flag?: string;
   /** What `--help` says instead of the default's own text. */
@@ -79,8 +83,38 @@ export const SETTING_DEFINITIONS = {
     schema: wholeNumber(0, 65_535, 4222),
     default: 4222,
     group: WHERE,
-    help: 'port of the embedded server on 127.0.0.1; 0 takes a free one',
+    help: 'port of the embedded server; 0 takes a free one',
     example: '4223',
+  }),
+  listen: optional({
+    schema: text(/^[a-zA-Z0-9.:-]{1,253}$/, 'an address or a name of this machine, such as 10.0.0.5'),
+    group: WHERE,
+    help: 'address of this machine on which the embedded server listens; whoever reaches it may use it',
+    example: '10.0.0.5',
+    defaultText: '127.0.0.1, in a cluster 0.0.0.0',
+  }),
+  cluster: optional({
+    schema: text(/^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$/, '1 to 63 letters, digits, _ and -, such as bank'),
+    group: WHERE,
+    help: 'make one cluster of the embedded servers of several machines: its name, the same on each',
+    example: 'bank',
+    defaultText: 'none, the server stands alone',
+  }),
+  join: define({
+    schema: hosts(),
+    default: [],
+    group: WHERE,
+    help: 'other machines of that cluster, as host or host:port; the first one may have none',
+    example: '10.0.0.6 10.0.0.7:6222',
+    several: true,
+    defaultText: 'none',
+  }),
+  cluster_port: define({
+    schema: wholeNumber(1, 65_535, 6222),
+    default: 6222,
+    group: WHERE,
+    help: 'port on which the embedded servers of a cluster reach this one',
+    example: '6223',
   }),
   nats_monitor: optional({
     schema: url(['http:', 'https:'], 'http://10.0.0.5:8222'),
@@ -130,6 +164,14 @@ export const SETTING_DEFINITIONS = {
     example: 'disk=fast,zone=a',
     defaultText: 'none',
   }),
+  pool_labels: define({
+    schema: poolLabels(),
+    default: {},
+    group: WHERE,
+    help: 'labels that a node must have to run the shards of a pool; the same on every node',
+    example: 'large:disk=fast',
+    defaultText: 'none',
+  }),
   json_logs: define({
     schema: yesOrNo(),
     default: false,
@@ -155,6 +197,7 @@ export const SETTING_DEFINITIONS = {
   replication_factor: optional({
     schema: oneOfNumbers([1, 3, 5]),
     group: FIRST,
+    flag: 'replicas',
     help: 'copies of each log: 1, 3 or 5',
     example: '3',
     defaultText: '1 alone, 3 in a cluster of servers',
@@ -313,6 +356,14 @@ export const SETTING_DEFINITIONS = {
     default: 5 * SECOND,
     group: LIMITS,
     help: "how long a supervisor's lease lasts",
+    example: '"5 s"',
+    defaultText: '5 s',
+  }),
+  node_silence: define({
+    schema: duration(2 * SECOND, HOUR, 5 * SECOND),
+    default: 5 * SECOND,
+    group: LIMITS,
+    help: 'how long a node must be silent before its shards are given to others',
     example: '"5 s"',
     defaultText: '5 s',
   }),

@@ -1,4 +1,4 @@
-import type { TableMapping } from '@spill/core';
+import type { PoolLabels, TableMapping } from '@spill/core';
 
 /** Bounds and times that every process of a node needs. All times in milliseconds, all sizes in bytes. */
 export interface Tuning {
@@ -20,10 +20,20 @@ export interface Tuning {
   readonly maxPauseMs: number;
   readonly coolDownMs: number;
   readonly leaseTtlMs: number;
+  /** A node that answers nobody for this long is dead, as far as its shards go. */
+  readonly nodeSilenceMs: number;
   readonly heartbeatMs: number;
   /** Fractions of one core, or of the memory limit. */
   readonly shardGrowthThreshold: number;
   readonly shardShrinkThreshold: number;
+}
+
+/** The embedded servers of several machines as one NATS cluster. */
+export interface EmbeddedCluster {
+  readonly name: string;
+  readonly port: number;
+  /** `host` or `host:port` of others in it. */
+  readonly join: readonly string[];
 }
 
 /** Every setting of a node, validated. */
@@ -36,6 +46,10 @@ export interface Settings {
   /** URLs of an external server, separated by commas; null: the embedded one. */
   readonly nats: string | null;
   readonly natsPort: number;
+  /** Where the embedded server listens. */
+  readonly listen: string;
+  /** null: the embedded server stands alone. */
+  readonly cluster: EmbeddedCluster | null;
   readonly natsMonitor: string | null;
   readonly acceptUnverifiedSync: boolean;
   /** null: the embedded PGlite. */
@@ -50,6 +64,8 @@ export interface Settings {
   readonly replicationFactor: number | null;
   /** Of this node, for placement: `{"disk": "fast"}`. */
   readonly labels: Readonly<Record<string, string>>;
+  /** What a node must have to run a pool's shards: `{"large": {"disk": "fast"}}`. */
+  readonly poolLabels: PoolLabels;
   readonly jsonLogs: boolean;
   readonly tuning: Tuning;
 }

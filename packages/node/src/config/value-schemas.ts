@@ -2,6 +2,7 @@
  * One schema a kind of value. Each takes what a JSON file may hold and the text that flags and the environment hold,
  * and its message completes the sentence `<key> is <value>: …`, ending with the way out.
  */
+import { POOLS, type Pool } from '@spill/core';
 import * as v from 'valibot';
 
 /** Why a value is refused. */
@@ -175,6 +176,42 @@ export function size(min: number, max: number, example: number): v.GenericSchema
       if (bytes >= min && bytes <= max) return bytes;
     }
     return new Failed(`must be a size from ${showSize(min)} to ${showSize(max)}, such as "${showSize(example)}"`);
+  });
+}
+
+/** `["10.0.0.6", "10.0.0.7:6222"]`, or these separated by commas or blanks. */
+export function hosts(): v.GenericSchema<unknown, readonly string[]> {
+  const good = (part: unknown): part is string =>
+    typeof part === 'string' && /^([a-zA-Z0-9.-]{1,253}|\[[0-9a-fA-F:]+\])(:\d{1,5})?$/.test(part);
+  return parsed((given) => {
+    const parts = (Array.isArray(given) ? given : [given]).flatMap((part) =>
+      typeof part === 'string' ? part.split(/[\s,]+/).filter((piece) => piece !== '') : [part],
+    );
+    if (parts.length > 0 && parts.every(good)) return parts;
+    return new Failed('must be hosts of the other machines, such as 10.0.0.6 or 10.0.0.6:6222');
+  });
+}
+
+/** Of one node, or asked of a node: `{"disk": "fast"}`. */
+export type Labels = Readonly<Record<string, string>>;
+
+/** `{"large": {"disk": "fast"}}`, or `large:disk=fast,zone=a;debit:disk=fast` in flags and the environment. */
+export function poolLabels(): v.GenericSchema<unknown, Readonly<Partial<Record<Pool, Labels>>>> {
+  const one = labels();
+  const pools: readonly string[] = POOLS;
+  return parsed((given) => {
+    const text = trimmed(given);
+    const pairs: [string, unknown][] =
+      text !== null
+        ? text.split(';').map((part) => [part.slice(0, part.indexOf(':')).trim(), part.slice(part.indexOf(':') + 1)])
+        : Object.entries(given ?? {});
+    const read = pairs.map(([pool, asked]) => ({ pool, asked: v.safeParse(one, asked) }));
+    if (pairs.length > 0 && read.every(({ pool, asked }) => pools.includes(pool) && asked.success)) {
+      return Object.fromEntries(read.map(({ pool, asked }) => [pool, asked.output as Labels]));
+    }
+    return new Failed(
+      `must be labels a pool (${pools.join(', ')}), such as large:disk=fast or {"large": {"disk": "fast"}}`,
+    );
   });
 }
 

@@ -14,6 +14,8 @@ export interface ConnectOptions {
    */
   readonly reconnect: boolean;
   readonly timeoutMs?: number;
+  /** The servers are tried as they are listed, this machine's own first; else in any order, which spreads clients. */
+  readonly inOrder?: boolean;
 }
 
 /** Connects to NATS. @throws NatsError where no server answers. */
@@ -22,6 +24,7 @@ export function connectNats(options: ConnectOptions): Promise<NatsConnection> {
     ...urlLogin(options.servers),
     name: options.name,
     reconnect: options.reconnect,
+    noRandomize: options.inOrder ?? false,
     maxReconnectAttempts: -1,
     reconnectTimeWait: 100,
     reconnectJitter: 100,

@@ -5,7 +5,7 @@
  *                                                                           │
  *                                                     ends before ready ────┴──▶ NatsServerError
  *
- * It listens on loopback only and fsyncs every message before it acknowledges it (`sync_interval: always`). It is
+ * It listens on loopback only, unless it is told to listen elsewhere, and fsyncs every message before it acknowledges it (`sync_interval: always`). It is
  * started in a process group of its own, so that Ctrl-C in a terminal reaches the node alone, which drains first.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -22,6 +22,10 @@ import { processIdentity } from './process-identity.js';
 import { readServerSettings } from './server-settings.js';
 
 const HOST = '127.0.0.1';
+const ANY_HOST: ReadonlySet<string> = new Set(['0.0.0.0', '::']);
+/** A server that stands still is left out of the cluster after three of these. */
+const ROUTE_PING_S = 2;
+const ROUTE_PINGS_OUT_MAX = 2;
 const STOP_WAIT_MS = 5_000;
 // Reading back the streams comes before ready, and a log may hold many gigabytes.
 const START_WAIT_MS = 10 * 60_000;
@@ -33,8 +37,12 @@ export interface EmbeddedServerOptions {
   readonly binary: string;
   /** The node's data folder; JetStream's files go into `jetstream` in it. Made where it is missing. */
   readonly dataDir: string;
-  /** The port for clients on 127.0.0.1; 0 takes any free one. */
+  /** The port for clients; 0 takes any free one. */
   readonly port: number;
+  /** Where it listens for clients and for the other servers; 127.0.0.1 by default. */
+  readonly listen?: string;
+  /** The servers that are one with it; alone by default. */
+  readonly cluster?: ServerCluster;
   /** The port of the HTTP monitor on 127.0.0.1; any free one by default. */
   readonly monitorPort?: number;
   /** Unique in its cluster; `spill` by default. */
@@ -50,8 +58,16 @@ export interface EmbeddedServerOptions {
   readonly onWriteError?: (message: string) => void;
 }
 
+export interface ServerCluster {
+  /** The same for all of them. */
+  readonly name: string;
+  readonly port: number;
+  /** `host` or `host:port` of others; the port is the same as its own where absent. */
+  readonly join: readonly string[];
+}
+
 export interface EmbeddedServer {
-  /** `nats://127.0.0.1:<port>` */
+  /** `nats://<host>:<port>`, as this machine reaches it. */
   readonly url: string;
   /** `http://127.0.0.1:<port>` */
   readonly monitorUrl: string;
@@ -72,12 +88,13 @@ export interface ServerExit {
 /** The configuration file. Strings are quoted as JSON is, which nats-server reads. */
 export function embeddedServerConfig(options: EmbeddedServerOptions): string {
   const port = (wanted: number | undefined) => (wanted ? wanted : -1); // -1: any free one
+  const listen = options.listen ?? HOST;
   const maxFileStore =
     options.maxFileStoreBytes === undefined ? [] : [`  max_file_store: ${options.maxFileStoreBytes}`];
   return [
     '# Written by spill at each start; changes are lost.',
     `server_name: ${JSON.stringify(options.serverName ?? 'spill')}`,
-    `host: ${HOST}`,
+    `host: ${JSON.stringify(listen)}`,
     `port: ${port(options.port)}`,
     `http: "${HOST}:${port(options.monitorPort)}"`,
     'max_payload: 8MB',
@@ -87,30 +104,53 @@ export function embeddedServerConfig(options: EmbeddedServerOptions): string {
     '  sync_interval: always',
     ...maxFileStore,
     '}',
+    ...(options.cluster ? clusterConfig(options.cluster, listen) : []),
     '',
   ].join('\n');
 }
 
-function portTaken(port: number, cause?: unknown): NatsServerError {
+function clusterConfig({ name, port, join: others }: ServerCluster, listen: string): string[] {
+  // A clustered JetStream refuses to start without a route; one to itself is recognised as that and passed over.
+  const all = others.length > 0 ? others : [reachable(listen)];
+  const routes = all.map((host) => JSON.stringify(`nats://${/:\d+$/.test(host) ? host : `${host}:${port}`}`));
+  return [
+    'cluster {',
+    `  name: ${JSON.stringify(name)}`,
+    `  host: ${JSON.stringify(listen)}`,
+    `  port: ${port}`,
+    `  routes: [${routes.join(', ')}]`,
+    '  # A server that stands still or is cut off keeps its connections: only unanswered pings show it.',
+    `  ping_interval: "${ROUTE_PING_S}s"`,
+    `  ping_max: ${ROUTE_PINGS_OUT_MAX}`,
+    '}',
+  ];
+}
+
+/** How this machine reaches what listens there. */
+function reachable(listen: string): string {
+  return ANY_HOST.has(listen) ? HOST : listen.includes(':') ? `[${listen}]` : listen;
+}
+
+function portTaken(port: number, cause?: unknown, flag = '--nats-port'): NatsServerError {
   return new NatsServerError(
     'NATS_PORT_TAKEN',
-    `port ${port} of ${HOST} is taken by another process; end that, or choose another with --nats-port`,
+    `port ${port} is taken by another process; end that, or choose another with ${flag}`,
     port,
     { cause },
   );
 }
 
 /** Looked at before the server touches its store, though only the server's own bind decides. */
-async function refuseTakenPort(port: number): Promise<void> {
+async function refuseTakenPort(port: number, listen: string, flag: string): Promise<void> {
   if (port === 0) return;
   const server = createServer();
   try {
-    server.listen(port, HOST);
+    server.listen(port, listen);
     await once(server, 'listening');
     server.close();
     await once(server, 'close');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') throw portTaken(port, error);
+    if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') throw portTaken(port, error, flag);
     throw error;
   }
 }
@@ -211,7 +251,9 @@ export async function startEmbeddedServer(options: EmbeddedServerOptions): Promi
   const dataDir = resolve(options.dataDir);
   await mkdir(join(dataDir, 'jetstream'), { recursive: true });
   await endOrphan(options);
-  await refuseTakenPort(options.port);
+  const listen = options.listen ?? HOST;
+  await refuseTakenPort(options.port, listen, '--nats-port');
+  if (options.cluster) await refuseTakenPort(options.cluster.port, listen, '--cluster-port');
   const configFile = join(dataDir, 'nats-server.conf');
   await writeFile(configFile, embeddedServerConfig(options));
 
@@ -249,7 +291,7 @@ export async function startEmbeddedServer(options: EmbeddedServerOptions): Promi
     throw error;
   }
   return {
-    url: `nats://${HOST}:${outcome.port}`,
+    url: `nats://${reachable(listen)}:${outcome.port}`,
     monitorUrl,
     port: outcome.port,
     monitorPort: outcome.monitorPort,

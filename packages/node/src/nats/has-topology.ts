@@ -4,8 +4,8 @@ import { type NatsConnection, NatsError } from 'nats';
 const STREAM_NOT_FOUND = 10_059;
 
 /** Whether this server has the bucket of a cluster's topology. Makes nothing. */
-export async function hasTopology(nc: NatsConnection, names: Names): Promise<boolean> {
-  const jsm = await nc.jetstreamManager({ checkAPI: false, timeout: 10_000 });
+export async function hasTopology(nc: NatsConnection, names: Names, timeoutMs = 10_000): Promise<boolean> {
+  const jsm = await nc.jetstreamManager({ checkAPI: false, timeout: timeoutMs });
   try {
     await jsm.streams.info(`KV_${names.topologyBucket()}`);
     return true;

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { type Names, NO_HASH, readRecord, recordHash, type SmallState, writeRecord } from '@spill/core';
 import {
   DeliverPolicy,
@@ -12,6 +13,7 @@ import {
   type StreamConfig,
   type StreamInfo,
 } from 'nats';
+import { oncePlaced } from './once-placed.js';
 import { isWrongSequence } from './topology-store.js';
 
 /** A record as the log holds it. `time`: JetStream's timestamp, microseconds. */
@@ -53,6 +55,8 @@ const NO_MESSAGE_FOUND = 10_037;
 /** Far below the 64 MB at which the server drops a slow reader. */
 const READ_AHEAD_BYTES = 16 * 1024 * 1024;
 const READ_SILENCE_MS = 15_000;
+const FIRST_APPEND_MS = 20_000;
+const FIRST_APPEND_POLL_MS = 250;
 
 /**
  * One shard's log: a JetStream stream, written through a connection of its own that never reconnects by itself.
@@ -221,7 +225,7 @@ export async function createLog(nc: NatsConnection, names: Names, create: Create
     epoch: create.small.epoch,
     events: [{ type: 'created', shard: create.shard, small: create.small }],
   });
-  const outcome = await log.append(record, 0);
+  const outcome = await appendFirst(log, record);
   if (outcome.outcome === 'stored') return create.logId;
   const last = await log.last();
   const first = last && readRecord(last.bytes);
@@ -230,6 +234,23 @@ export async function createLog(nc: NatsConnection, names: Names, create: Create
     `the stream ${names.logStream(create.shard)} is there already, and it is not a new log (${outcome.outcome}: ` +
       `${outcome.detail}). If another spill cluster uses this server, give this one its own prefix (--prefix)`,
   );
+}
+
+/**
+ * A stream that was just made, perhaps by another node at the same moment, elects its leader first. Whatever of the
+ * tries was stored after all, the next one is fenced by it.
+ */
+async function appendFirst(log: JetStreamLog, record: Uint8Array): Promise<AppendOutcome> {
+  const end = performance.now() + FIRST_APPEND_MS;
+  for (;;) {
+    try {
+      const outcome = await log.append(record, 0);
+      if (outcome.outcome !== 'refused' || performance.now() > end) return outcome;
+    } catch (error) {
+      if (!(error instanceof AmbiguousAppendError) || performance.now() > end) throw error;
+    }
+    await delay(FIRST_APPEND_POLL_MS);
+  }
 }
 
 /** Deletes the stream of a retired shard. One that is gone already is gone. */
@@ -247,7 +268,7 @@ async function ensureStream(jsm: JetStreamManager, names: Names, create: CreateL
     await jsm.streams.info(names.logStream(create.shard));
   } catch (error) {
     if (errCode(error) !== STREAM_NOT_FOUND) throw error;
-    await jsm.streams.add(logConfig(names, create.shard, create.replicas));
+    await oncePlaced(() => jsm.streams.add(logConfig(names, create.shard, create.replicas)));
   }
 }
 

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { EmbeddedServer } from '../nats/embedded-server.js';
+import type { EmbeddedServer, ServerCluster } from '../nats/embedded-server.js';
 import { startEmbeddedServer } from '../nats/embedded-server.js';
 import { provideNatsServer } from '../nats/provide-nats-server.js';
 import type { NodeLog } from './node-log.js';
@@ -8,6 +8,10 @@ const RESTART_MIN_MS = 100;
 const RESTART_MAX_MS = 5_000;
 /** Having run this long, it is restarted at once again. */
 const STEADY_MS = 10_000;
+/** The same complaint is said once in this time. */
+const SAY_AGAIN_MS = 30_000;
+const KINDS_KEPT = 1_000;
+const DUPLICATE_NAME = /duplicate (server )?name/i;
 /** A server that can't write any more is started again after this, and as long as that lasts, again and again. */
 const WRITE_ERROR_RESTART_MS = 10_000;
 
@@ -16,7 +20,12 @@ export interface EmbeddedNatsOptions {
   /** 0: any free one, which it then keeps. */
   readonly port: number;
   readonly serverName: string;
+  readonly listen: string;
+  /** null: it stands alone. */
+  readonly cluster: ServerCluster | null;
   readonly log: NodeLog;
+  /** Another server of the cluster has this name. */
+  onDuplicateName(): void;
   /** Each time it has been started, also again. */
   onStarted(server: EmbeddedServer): void;
 }
@@ -47,6 +56,18 @@ export async function keepEmbeddedNats(options: EmbeddedNatsOptions): Promise<Em
       void current?.stop();
     }, WRITE_ERROR_RESTART_MS);
   };
+  const saidAt = new Map<string, number>();
+  const warn = (message: string): void => {
+    // A server whose neighbour is away says so every second, with the number of its tries.
+    const kind = message.replace(/\(attempt \d+\)/, '').replace(/ - rid:\d+ - /, ' ');
+    const now = performance.now();
+    if (now - (saidAt.get(kind) ?? Number.NEGATIVE_INFINITY) < SAY_AGAIN_MS) return;
+    if (saidAt.size >= KINDS_KEPT) saidAt.clear();
+    saidAt.set(kind, now);
+    // Of waiting for others a node says more itself.
+    if (!message.includes('Waiting for routing to be established')) log.warn(message);
+    if (DUPLICATE_NAME.test(message)) options.onDuplicateName();
+  };
   const start = (port: number, monitorPort?: number): Promise<EmbeddedServer> =>
     startEmbeddedServer({
       binary: binary.path,
@@ -54,7 +75,9 @@ export async function keepEmbeddedNats(options: EmbeddedNatsOptions): Promise<Em
       port,
       ...(monitorPort !== undefined && { monitorPort }),
       serverName: options.serverName,
-      log: (message) => log.warn(message),
+      listen: options.listen,
+      ...(options.cluster && { cluster: options.cluster }),
+      log: warn,
       onWriteError,
     });
   let server = await start(options.port);

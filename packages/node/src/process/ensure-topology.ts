@@ -4,6 +4,7 @@ import type { Settings } from '../config/settings.js';
 import type { connectNats } from '../nats/connect.js';
 import { hasTopology } from '../nats/has-topology.js';
 import { createLog } from '../nats/log.js';
+import { oncePlaced } from '../nats/once-placed.js';
 import { type StoredTopology, TopologyRaceError, TopologyStore } from '../nats/topology-store.js';
 import type { NodeLog } from './node-log.js';
 import { type NodeMemory, rememberNode } from './node-memory.js';
@@ -42,17 +43,22 @@ export async function ensureTopology(
     );
   });
   if (!exists && memory.cluster !== null) throw lostTopology(settings);
-  const store = await TopologyStore.open(
-    nc,
-    names,
-    exists ? { create: false } : { create: true, replicas: ensure.replicas },
+  const opening = oncePlaced(() =>
+    TopologyStore.open(nc, names, exists ? { create: false } : { create: true, replicas: ensure.replicas }),
   );
-  let stored = await store.read();
+  const store = await opening.catch((error: Error) => {
+    if (exists) throw error;
+    throw new StartError(`the topology's bucket can't be made with ${ensure.replicas} copies: ${error.message}`, {
+      cause: error,
+    });
+  });
+  let stored = await oncePlaced(() => store.read());
   if (!stored) {
     if (memory.cluster !== null) throw lostTopology(settings);
     stored = await create(ensure, store);
   }
   checkFixed(settings, stored.topology);
+  refuseSecondEmbedded(ensure, stored.topology);
   const cluster = fingerprint(stored.topology);
   if (memory.cluster !== null && memory.cluster !== cluster) {
     throw new StartError(
@@ -61,7 +67,7 @@ export async function ensureTopology(
     );
   }
   rememberNode(settings.dataDir, { ...memory, cluster });
-  stored = await store.change((topology) => registerNode(topology, ensure.node));
+  stored = await oncePlaced(() => store.change((topology) => registerNode(topology, ensure.node)));
   return { store, stored };
 }
 
@@ -75,10 +81,10 @@ async function create(ensure: EnsureTopology, store: TopologyStore): Promise<Sto
   for (let shard = 1; shard <= shardCount; shard++) {
     const logId = randomBytes(16).toString('hex');
     try {
-      logIds.push(await createLog(nc, names, { shard, logId, replicas, small }));
+      logIds.push(await oncePlaced(() => createLog(nc, names, { shard, logId, replicas, small })));
     } catch (error) {
       // Another node was first, and its shards have begun to write.
-      const theirs = await store.read();
+      const theirs = await oncePlaced(() => store.read());
       if (theirs) return theirs;
       throw new StartError(`the log of shard ${shard} can't be made: ${(error as Error).message}`, { cause: error });
     }
@@ -93,12 +99,12 @@ async function create(ensure: EnsureTopology, store: TopologyStore): Promise<Sto
     logIds,
   });
   try {
-    const stored = await store.create(topology);
+    const stored = await oncePlaced(() => store.create(topology));
     ensure.log.info(`first start: ${shardCount} shards, large_threshold ${topology.largeThreshold}`);
     return stored;
   } catch (error) {
     // Another node was first; its document names the same logs, since each of them was made only once.
-    if (error instanceof TopologyRaceError) return store.require();
+    if (error instanceof TopologyRaceError) return oncePlaced(() => store.require());
     throw error;
   }
 }
@@ -134,6 +140,16 @@ function checkFixed(settings: Settings, topology: Topology): void {
     );
   }
   if (problems.length > 0) throw new StartError(problems.join('\n'));
+}
+
+/** The embedded database is on one machine; another node's would hold other balances. */
+function refuseSecondEmbedded({ settings, node }: EnsureTopology, topology: Topology): void {
+  const others = topology.nodes.filter(({ name }) => name !== node.name).map(({ name }) => name);
+  if (settings.databaseUrl !== null || others.length === 0) return;
+  throw new StartError(
+    `database_url is not set: this cluster has other nodes (${others.join(', ')}), and the embedded database is one ` +
+      "machine's own; name the cluster's PostgreSQL",
+  );
 }
 
 function serverName(settings: Settings): string {

@@ -32,6 +32,7 @@ function startCommand(): Command {
         '  spill-node start                                   everything embedded, in ./.spill',
         '  spill-node start --nats-port 4223 --data-dir /tmp/spill --large-threshold 80000',
         '  spill-node start --database-url postgres://user@localhost/bank --table bank.accounts --apply-schema',
+        '  spill-node start --cluster bank --join 10.0.0.6 10.0.0.7 --database-url postgres://user@10.0.0.9/bank',
         '  spill-node start --nats nats://10.0.0.5:4222 --nats-monitor http://10.0.0.5:8222',
       ].join('\n'),
     );
@@ -45,7 +46,7 @@ function startCommand(): Command {
 }
 
 function optionOf(key: SettingKey, definition: SettingDefinition<unknown, unknown>): Option {
-  const value = definition.example === undefined ? '' : ' <value>';
+  const value = definition.example === undefined ? '' : definition.several ? ' <value...>' : ' <value>';
   const text = definition.defaultText ?? String(definition.default);
   const notes = definition.example === undefined ? '' : ` (default: ${text}; such as ${definition.example})`;
   return new Option(`--${flagOf(key)}${value}`, `${definition.help}${notes}`);
@@ -101,7 +102,12 @@ async function run(options: Readonly<Record<string, unknown>>): Promise<void> {
     const unverified = node.syncVerified ? '' : ' (sync unverified: acknowledged transactions may be lost)';
     process.stdout.write(`spill-node ready ${node.url}${unverified}\n`);
   }
-  await asked;
+  const replaced = await Promise.race([asked, node.replaced]);
+  if (replaced) {
+    process.stderr.write(`spill-node: ${replaced}: this one ends\n`);
+    await node.end();
+    process.exit(FAILED);
+  }
   const clean = await node.stop();
   // Where everything is being ended at once, that exits when nothing is left.
   await ending;

@@ -71,6 +71,8 @@ export class NodeChildren {
   private readonly shards = new Map<number, ShardChild>();
   private readonly router: ChildSupervisor;
   private readonly timer: NodeJS.Timeout;
+  /** Processes of shards that other nodes run now, until they have ended. */
+  private readonly leaving = new Set<ChildSupervisor>();
   private draining = false;
 
   constructor(private readonly options: NodeChildrenOptions) {
@@ -102,7 +104,8 @@ export class NodeChildren {
     for (const entry of topology.shards) {
       const here = entry.node === this.options.node && entry.state !== 'retired';
       const child = this.shards.get(entry.id);
-      if (!here) child?.supervisor.unwant();
+      if (!here && child) this.leave(entry.id, child);
+      else if (!here) continue;
       else if (child) {
         child.supervisor.want();
         child.supervisor.topologySays(entry.assignment);
@@ -139,7 +142,8 @@ export class NodeChildren {
   async drain(): Promise<boolean> {
     this.draining = true;
     const router = await this.router.drain();
-    const shards = await Promise.all([...this.shards.values()].map((child) => child.supervisor.drain()));
+    const supervisors = [...[...this.shards.values()].map((child) => child.supervisor), ...this.leaving];
+    const shards = await Promise.all(supervisors.map((supervisor) => supervisor.drain()));
     clearInterval(this.timer);
     await this.writeWitnesses();
     return router && shards.every(Boolean);
@@ -149,7 +153,21 @@ export class NodeChildren {
   async end(): Promise<void> {
     this.draining = true;
     clearInterval(this.timer);
-    await Promise.all([this.router, ...[...this.shards.values()].map((child) => child.supervisor)].map((s) => s.end()));
+    const shards = [...this.shards.values()].map((child) => child.supervisor);
+    await Promise.all([this.router, ...shards, ...this.leaving].map((supervisor) => supervisor.end()));
+  }
+
+  /**
+   * Another node runs it now. What is in flight is answered; the process ends by itself at the latest when its successor
+   * opens the log.
+   */
+  private leave(shard: number, child: ShardChild): void {
+    this.shards.delete(shard);
+    this.leaving.add(child.supervisor);
+    child.supervisor
+      .drain()
+      .then(() => this.writeWitness(shard, child))
+      .finally(() => this.leaving.delete(child.supervisor));
   }
 
   private add(entry: ShardEntry): void {
@@ -239,21 +257,22 @@ export class NodeChildren {
   }
 
   private async writeWitnesses(): Promise<void> {
-    const writes = [...this.shards].map(async ([shard, child]) => {
-      const { witness } = child;
-      // One write at a time, or an older witness could be the last to arrive.
-      if (!witness || child.writing || witness.sequence === child.writtenSequence) return;
-      child.writing = true;
-      try {
-        await this.options.heartbeats.write(shard, witness);
-        child.writtenSequence = witness.sequence;
-      } catch (error) {
-        // Written again with the next heartbeat; meanwhile the shard's own file is the witness.
-        this.options.log.debug(`shard ${shard}: its witness could not be stored (${(error as Error).message})`);
-      } finally {
-        child.writing = false;
-      }
-    });
-    await Promise.all(writes);
+    await Promise.all([...this.shards].map(([shard, child]) => this.writeWitness(shard, child)));
+  }
+
+  private async writeWitness(shard: number, child: ShardChild): Promise<void> {
+    const { witness } = child;
+    // One write at a time, or an older witness could be the last to arrive.
+    if (!witness || child.writing || witness.sequence === child.writtenSequence) return;
+    child.writing = true;
+    try {
+      await this.options.heartbeats.write(shard, witness);
+      child.writtenSequence = witness.sequence;
+    } catch (error) {
+      // Written again with the next heartbeat; meanwhile the shard's own file is the witness.
+      this.options.log.debug(`shard ${shard}: its witness could not be stored (${(error as Error).message})`);
+    } finally {
+      child.writing = false;
+    }
   }
 }

@@ -12,6 +12,7 @@ const MEMORY = v.object({
   nodeName: v.string(),
   logRetentionBytes: v.number(),
   cluster: v.nullable(v.string()),
+  serverCluster: v.optional(v.nullable(v.string())),
 });
 
 /** What a data folder remembers from one start to the next, in `node.json`. */
@@ -26,6 +27,11 @@ export interface NodeMemory {
    * topology has lost it, and a new one must not be made over it.
    */
   readonly cluster: string | null;
+  /**
+   * Name of the cluster that the embedded server is part of; null: it stands alone; absent: none was started yet. A
+   * server whose files were written alone would drop its streams in a cluster that does not know them.
+   */
+  readonly serverCluster?: string | null | undefined;
 }
 
 const FREE_PART = 10;
@@ -56,7 +62,19 @@ export async function recallNode(settings: Settings): Promise<NodeMemory> {
         `${JSON.stringify(memory.nodeName)}; leave the name out, or choose another --data-dir`,
     );
   }
+  refuseOtherCluster(settings, memory);
   return memory;
+}
+
+function refuseOtherCluster(settings: Settings, { serverCluster }: NodeMemory): void {
+  if (settings.nats !== null || serverCluster === undefined) return;
+  const wanted = settings.cluster?.name ?? null;
+  if (wanted === serverCluster) return;
+  const was = serverCluster === null ? 'has stood alone' : `is part of the cluster ${JSON.stringify(serverCluster)}`;
+  throw new StartError(
+    `cluster is ${wanted === null ? 'not set' : JSON.stringify(wanted)}: the embedded server of ${settings.dataDir} ${was}, and ` +
+      `would lose its logs; ${serverCluster === null ? 'leave --cluster out' : `give --cluster ${serverCluster}`}, or choose another --data-dir`,
+  );
 }
 
 export function rememberNode(dataDir: string, memory: NodeMemory): void {

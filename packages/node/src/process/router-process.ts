@@ -11,7 +11,12 @@ const channel = await openChildChannel('router');
 const { start } = channel;
 const names = new Names(start.prefix);
 
-const nc = await connectNats({ servers: start.natsUrl.split(','), name: `spill-router ${start.node}`, reconnect: true })
+const nc = await connectNats({
+  servers: start.natsUrl.split(','),
+  name: `spill-router ${start.node}`,
+  reconnect: true,
+  inOrder: true,
+})
   // Where NATS is away, that is no failure of this process.
   .catch(() => channel.finish('waiting'));
 const topology = await TopologyStore.open(nc, names, { create: false }).catch(() => channel.finish('waiting'));

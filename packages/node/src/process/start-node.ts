@@ -9,7 +9,8 @@
  *
  * What was started is stopped in reverse, also when a later step fails.
  */
-import { Names, type NodeEntry } from '@spill/core';
+import { randomBytes } from 'node:crypto';
+import { Names, type NodeEntry, type Placement } from '@spill/core';
 import type { Settings } from '../config/settings.js';
 import { openDataTable } from '../data-table/open-data-table.js';
 import { ActionStore } from '../nats/action-store.js';
@@ -17,11 +18,15 @@ import { connectNats } from '../nats/connect.js';
 import { HeartbeatStore } from '../nats/heartbeat-store.js';
 import { Lease } from '../nats/lease.js';
 import { deleteLog } from '../nats/log.js';
+import { logReachable } from '../nats/log-reachable.js';
+import { oncePlaced } from '../nats/once-placed.js';
 import { requesterOf } from '../nats/request.js';
 import { watchConnection } from '../nats/watch-connection.js';
 import { keepDirectMarksFew } from '../supervisor/direct-marks.js';
+import { askPresence, NodePresence } from '../supervisor/node-presence.js';
 import { Planner } from '../supervisor/planner.js';
 import { shardAsker } from '../supervisor/shard-asker.js';
+import { ShardPlacer } from '../supervisor/shard-placer.js';
 import { startSupervisor } from '../supervisor/supervisor.js';
 import { TopologyKeeper } from '../supervisor/topology-keeper.js';
 import { verifyFor } from '../supervisor/verify.js';
@@ -33,8 +38,9 @@ import { checkServerVersion, verifySync } from './external-nats.js';
 import { NodeChildren } from './node-children.js';
 import { openNodeDatabase } from './node-database.js';
 import { type NodeLog, openNodeLog } from './node-log.js';
-import { recallNode } from './node-memory.js';
+import { recallNode, rememberNode } from './node-memory.js';
 import { StartError } from './start-error.js';
+import { waitForServers } from './wait-for-servers.js';
 import { withoutLogin } from './without-login.js';
 
 /** Copying may take this long before it is given up, and so many transactions may be left for the pause. */
@@ -46,6 +52,8 @@ const MOVES_MAX = 3;
 const SHARDS_MAX = 64;
 const SHARD_MEMORY_BYTES_MAX = 4 * 1024 ** 3;
 const ACTIONS_SHOWN = 100;
+/** Of each log, where the server is one of a cluster and nothing else was said. */
+const REPLICAS_IN_CLUSTER = 3;
 
 export interface RunningNode {
   /** Where clients connect: the first server. */
@@ -54,6 +62,8 @@ export interface RunningNode {
   readonly syncVerified: boolean;
   /** Resolves when transactions can be taken. */
   readonly ready: Promise<void>;
+  /** Resolves with the reason where this node must end: another one has taken its name. */
+  readonly replaced: Promise<string>;
   /** Drains and stops everything. True where nothing had to be ended by force. */
   stop(): Promise<boolean>;
   /** Ends everything at once. */
@@ -86,12 +96,18 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
   const { signal } = options;
   started.push(lockDataFolder(settings.dataDir));
   const log = openNodeLog({ dataDir: settings.dataDir, json: settings.jsonLogs, stderr: process.stderr });
-  const memory = await recallNode(settings);
+  const recalled = await recallNode(settings);
+  const memory = settings.nats === null ? { ...recalled, serverCluster: settings.cluster?.name ?? null } : recalled;
+  // Before the server touches its files: they belong to this cluster from now on.
+  if (settings.nats === null) rememberNode(settings.dataDir, memory);
   const records = new ChildRecords(settings.dataDir);
   const orphans = await records.endOrphans();
   if (orphans.length > 0) log.warn(`ended what an earlier node left running: pid ${orphans.join(', ')}`);
 
-  const nats = await reachNats(settings, memory.nodeName, log, started);
+  const namesakes = new AbortController();
+  const nats = await reachNats(settings, memory.nodeName, log, started, () =>
+    namesakes.abort(nameTaken(memory.nodeName)),
+  );
   const names = new Names(settings.prefix);
   const nc = await connect(nats.url, `spill-node ${memory.nodeName}`, settings);
   started.push(() => nc.close());
@@ -109,14 +125,35 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
   }
   signal.throwIfAborted();
 
-  const replicas = settings.replicationFactor ?? (server?.cluster ? 3 : 1);
+  const wantedReplicas = settings.replicationFactor ?? (server?.cluster ? REPLICAS_IN_CLUSTER : 1);
+  if (settings.cluster && nats.monitorUrl) {
+    const { monitorUrl } = nats;
+    const either = AbortSignal.any([signal, namesakes.signal]);
+    await waitForServers({
+      nc,
+      names,
+      monitorUrl,
+      cluster: settings.cluster.name,
+      replicas: wantedReplicas,
+      log,
+      signal: either,
+    });
+  }
+  const namesake = await askPresence(nc, names, memory.nodeName);
+  if (namesake) {
+    throw nameTaken(memory.nodeName);
+  }
+  const session = randomBytes(8).toString('hex');
   const node: NodeEntry = {
     name: memory.nodeName,
     labels: { ...settings.labels, ...(nats.syncVerified ? {} : { sync: 'unverified' }) },
     since: new Date().toISOString(),
+    session,
   };
-  const { store, stored } = await ensureTopology({ nc, names, settings, memory, replicas, node, log });
-  const heartbeats = await HeartbeatStore.open(nc, names, replicas);
+  const { store, stored } = await ensureTopology({ nc, names, settings, memory, replicas: wantedReplicas, node, log });
+  // What is there already says how many copies the rest has.
+  const replicas = stored.topology.shards[0]?.replicas ?? wantedReplicas;
+  const heartbeats = await oncePlaced(() => HeartbeatStore.open(nc, names, replicas));
   signal.throwIfAborted();
 
   const database = await openNodeDatabase(settings, log);
@@ -127,13 +164,22 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
   const retentionBytes = tuning.logRetentionBytes ?? memory.logRetentionBytes;
   const common = {
     type: 'start',
-    natsUrl: nats.url,
     prefix: settings.prefix,
     node: memory.nodeName,
     dataDir: settings.dataDir,
     database: database.config,
     tuning,
   } as const;
+  // This node's own server first, then every one that the cluster has named since this node started.
+  const named = new Set(nats.url.split(','));
+  const servers = (): string => {
+    for (const address of nc.info?.connect_urls ?? []) named.add(`nats://${address}`);
+    return [...named].join(',');
+  };
+  let beReplaced = (_: string): void => {};
+  const replaced = new Promise<string>((resolve) => {
+    beReplaced = resolve;
+  });
   let becomeReady = (): void => {};
   const ready = new Promise<void>((resolve) => {
     becomeReady = resolve;
@@ -147,9 +193,10 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     shardScript: options.shardScript ?? new URL('../shard/shard-process.js', import.meta.url),
     routerScript: options.routerScript ?? new URL('./router-process.js', import.meta.url),
     heartbeatMs: tuning.heartbeatMs,
-    startRouter: () => ({ ...common, role: 'router' }),
+    startRouter: () => ({ ...common, natsUrl: servers(), role: 'router' }),
     startShard: (shardsHere) => ({
       ...common,
+      natsUrl: servers(),
       role: 'shard',
       tuning: { ...tuning, logRetentionBytes: Math.floor(retentionBytes / shardsHere) },
     }),
@@ -159,13 +206,21 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     },
   });
   started.push(() => children.end());
-  const unwatch = await store.watch(
-    ({ topology }) => children.apply(topology),
-    (error) => log.warn(`the topology could not be watched: ${error.message}`),
+  const unwatch = await oncePlaced(() =>
+    store.watch(
+      ({ topology }) => {
+        const entry = topology.nodes.find(({ name }) => name === memory.nodeName);
+        if (entry && entry.session !== session) {
+          return beReplaced(`another node has registered as ${JSON.stringify(memory.nodeName)}, on ${entry.since}`);
+        }
+        children.apply(topology);
+      },
+      (error) => log.warn(`the topology could not be watched: ${error.message}`),
+    ),
   );
   started.push(unwatch);
   if (!stored.topology.shards.some((shard) => shard.node === memory.nodeName)) {
-    log.warn(
+    log.info(
       `no shard is assigned to node ${memory.nodeName}: they are on ${[...new Set(stored.topology.shards.map((shard) => shard.node))].join(', ')}`,
     );
   }
@@ -173,9 +228,38 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
 
   const table = openDataTable(database.config);
   started.push(() => table.close());
-  const keeper = new TopologyKeeper({
+  const presence = new NodePresence({
+    nc,
+    names,
+    node: memory.nodeName,
+    session,
+    silenceMs: tuning.nodeSilenceMs,
+    topology: async () => (await store.require()).topology,
+    active: () => keeper.active,
+  });
+  const placement = (): Placement => ({ alive: presence.alive(), poolLabels: settings.poolLabels });
+  const actions = await oncePlaced(() => ActionStore.open(nc, names, replicas));
+  const placer = new ShardPlacer({
     topology: store,
-    lease: await Lease.open(nc, names, memory.nodeName, tuning.leaseTtlMs, replicas),
+    poolLabels: settings.poolLabels,
+    alive: () => presence.alive(),
+    logReachable: (shard) => logReachable(nc, names, shard),
+    onMove: ({ reason, ...move }) =>
+      actions
+        .add({
+          at: new Date().toISOString(),
+          by: `the supervisor on ${memory.nodeName}`,
+          action: { action: 'reassign_shard', ...move, reason },
+          figures: [],
+        })
+        // What was done stays done where it can't be put on record just now.
+        .catch((error: Error) => log.warn(`an action could not be put on record: ${error.message}`)),
+    log: (message) => log.info(message),
+  });
+  const keeper: TopologyKeeper = new TopologyKeeper({
+    topology: store,
+    placer,
+    lease: await oncePlaced(() => Lease.open(nc, names, memory.nodeName, tuning.leaseTtlMs, replicas)),
     leaseTtlMs: tuning.leaseTtlMs,
     ask: shardAsker(requesterOf(nc), names),
     table,
@@ -186,9 +270,10 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
       log.info(`migration ${id} (${pool}, shard ${source} to ${target}): ${step}`),
     log: (message) => log.info(message),
   });
+  presence.start(stored.topology);
+  started.push(() => presence.stop());
   keeper.start();
   started.push(() => keeper.stop());
-  const actions = await ActionStore.open(nc, names, replicas);
   const planner = new Planner({
     nc,
     names,
@@ -203,6 +288,7 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     },
     memoryBytesMax: SHARD_MEMORY_BYTES_MAX,
     dedupeWindowMs: tuning.dedupeWindowMs,
+    placement,
     node: memory.nodeName,
     active: () => keeper.active,
     log: (message) => log.info(message),
@@ -217,6 +303,7 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     version: options.version,
     topology: store,
     processes: () => children.snapshot(),
+    alive: () => presence.alive(),
     createShard: (request) => planner.createShard(request, operator),
     deleteShard: (shard) => planner.deleteShard(shard, operator),
     rebalance: (dryRun) => planner.rebalance(dryRun, operator),
@@ -242,6 +329,7 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     url: withoutLogin(nats.url.split(',')[0] as string),
     syncVerified: nats.syncVerified,
     ready,
+    replaced,
     stop: async () => {
       log.info('stopping: nothing new is taken, what is in flight is answered');
       const clean = await children.drain();
@@ -258,26 +346,37 @@ async function reachNats(
   nodeName: string,
   log: NodeLog,
   started: (() => unknown)[],
-): Promise<{ url: string; syncVerified: boolean }> {
+  onDuplicateName: () => void,
+): Promise<{ url: string; syncVerified: boolean; monitorUrl: string | null }> {
   if (settings.nats !== null) {
     const syncVerified = await verifySync(settings);
     if (!syncVerified) log.warn('sync is unverified: an acknowledged transaction may be lost when its server crashes');
-    return { url: settings.nats, syncVerified };
+    return { url: settings.nats, syncVerified, monitorUrl: null };
   }
   const server = await keepEmbeddedNats({
     dataDir: settings.dataDir,
     port: settings.natsPort,
     serverName: nodeName,
+    listen: settings.listen,
+    cluster: settings.cluster,
     log,
+    onDuplicateName,
     onStarted: () => {},
   });
   started.push(() => server.stop());
-  return { url: server.url, syncVerified: true };
+  return { url: server.url, syncVerified: true, monitorUrl: server.monitorUrl };
+}
+
+function nameTaken(name: string): StartError {
+  return new StartError(
+    `node_name is ${JSON.stringify(name)}: a node of that name runs in this cluster; give this one another with ` +
+      '--node-name, and a --data-dir of its own',
+  );
 }
 
 async function connect(url: string, name: string, settings: Settings): ReturnType<typeof connectNats> {
   try {
-    return await connectNats({ servers: url.split(','), name, reconnect: true });
+    return await connectNats({ servers: url.split(','), name, reconnect: true, inOrder: true });
   } catch (error) {
     throw new StartError(
       `nats is ${JSON.stringify(withoutLogin(settings.nats ?? url))}: no server answers there (${(error as Error).message}); ` +

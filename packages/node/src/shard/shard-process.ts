@@ -186,8 +186,8 @@ async function connectBoth(start: StartShard): Promise<{ nc: NatsConnection; log
   const servers = start.natsUrl.split(',');
   const name = `spill shard ${start.shard}.${start.assignment}`;
   const [nc, logNc] = await Promise.all([
-    connectNats({ servers, name, reconnect: true }),
-    connectNats({ servers, name: `${name} log`, reconnect: false }),
+    connectNats({ servers, name, reconnect: true, inOrder: true }),
+    connectNats({ servers, name: `${name} log`, reconnect: false, inOrder: true }),
   ]);
   return { nc, logNc };
 }

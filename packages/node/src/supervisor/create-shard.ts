@@ -1,5 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { addShard, type Names, NO_SMALL_STATE, type Pool, SpillError, TopologyConflictError } from '@spill/core';
+import {
+  addShard,
+  type Names,
+  NO_SMALL_STATE,
+  nodeFor,
+  type Placement,
+  type Pool,
+  SpillError,
+  TopologyConflictError,
+} from '@spill/core';
 import type { NatsConnection } from '../nats/connect.js';
 import { createLog } from '../nats/log.js';
 import { TopologyRaceError, type TopologyStore } from '../nats/topology-store.js';
@@ -9,8 +18,9 @@ export interface CreateShard {
   readonly names: Names;
   readonly topology: TopologyStore;
   readonly pool: Pool;
-  /** null: the node with the fewest shards. */
+  /** null: as placement says. */
   readonly node: string | null;
+  readonly placement: () => Placement;
   readonly dedupeWindowMs: number;
 }
 
@@ -18,12 +28,13 @@ export interface CreateShard {
  * A new shard, without slots: stream and first record, then its entry. The log comes first, so that the topology never
  * names one that does not exist; a number whose log was made and that was then not entered is tried again with that log.
  *
- * @throws SpillError `not_found` where the node is not.
+ * @throws SpillError `not_found` where the node is not, `unavailable` where no node can take it.
  */
 export async function createShard(create: CreateShard): Promise<number> {
   for (;;) {
     const { topology, revision } = await create.topology.require();
-    const node = create.node ?? quietestNode(topology);
+    const node = create.node ?? nodeFor(topology, create.pool, create.placement());
+    if (node === null) throw new SpillError('unavailable', 'every node is silent or drains: a shard can go nowhere');
     if (!topology.nodes.some((entry) => entry.name === node)) {
       const names = topology.nodes.map((entry) => entry.name).join(', ');
       throw new SpillError('not_found', `node is ${JSON.stringify(node)}: the nodes are ${names}`);
@@ -45,13 +56,4 @@ export async function createShard(create: CreateShard): Promise<number> {
       if (!(error instanceof TopologyRaceError || error instanceof TopologyConflictError)) throw error;
     }
   }
-}
-
-function quietestNode(topology: {
-  nodes: readonly { name: string }[];
-  shards: readonly { node: string; state: string }[];
-}): string {
-  const count = (name: string): number =>
-    topology.shards.filter((shard) => shard.node === name && shard.state !== 'retired').length;
-  return [...topology.nodes].sort((a, b) => count(a.name) - count(b.name))[0]?.name ?? '';
 }

@@ -1,6 +1,7 @@
 import {
   beginMigration,
   type Names,
+  type Placement,
   type Plan,
   type PlannedAction,
   type PlanSettings,
@@ -27,6 +28,7 @@ export interface PlannerOptions {
   readonly settings: PlanSettings;
   readonly memoryBytesMax: number;
   readonly dedupeWindowMs: number;
+  readonly placement: () => Placement;
   readonly node: string;
   readonly active: () => boolean;
   readonly log: (message: string) => void;
@@ -71,8 +73,8 @@ export class Planner {
 
   /** @throws SpillError */
   async createShard({ pool, node }: { pool: Pool; node: string | null }, by: string): Promise<number> {
-    const { nc, names, topology, dedupeWindowMs } = this.options;
-    const shard = await createShard({ nc, names, topology, pool, node, dedupeWindowMs });
+    const { nc, names, topology, dedupeWindowMs, placement } = this.options;
+    const shard = await createShard({ nc, names, topology, pool, node, placement, dedupeWindowMs });
     await this.record({ action: 'create_shard', pool, shard, reason: 'it was asked for' }, [], by);
     return shard;
   }
@@ -92,14 +94,14 @@ export class Planner {
   }
 
   private async act(action: PlannedAction, loads: readonly ShardLoad[], by: string): Promise<void> {
-    const { nc, names, topology, dedupeWindowMs } = this.options;
+    const { nc, names, topology, dedupeWindowMs, placement } = this.options;
     this.lastActionMs.set(action.pool, Date.now());
     this.options.log(`${action.action} in ${action.pool}: ${action.reason}`);
     await this.record({ ...action }, loads, by);
     try {
       switch (action.action) {
         case 'create_shard':
-          await createShard({ nc, names, topology, pool: action.pool, node: null, dedupeWindowMs });
+          await createShard({ nc, names, topology, pool: action.pool, node: null, placement, dedupeWindowMs });
           break;
         case 'delete_shard':
           await deleteShard(topology, action.shard);

@@ -36,6 +36,8 @@ export interface SupervisorOptions {
   readonly version: string;
   readonly topology: TopologyStore;
   processes(): readonly WatchedProcess[];
+  /** Nodes heard of lately. */
+  alive(): ReadonlySet<string>;
   readonly verify: Verify;
   /** Resolves with the new shard's number. */
   createShard(request: { readonly pool: Pool; readonly node: string | null }): Promise<number>;
@@ -64,7 +66,7 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
   const operations: Record<string, Operation> = {
     topology: async (body) => {
       decodeEmptyRequest(body);
-      return topologyReply((await topology.require()).topology);
+      return topologyReply((await topology.require()).topology, options.alive());
     },
     performance: async (body) => {
       decodeEmptyRequest(body);

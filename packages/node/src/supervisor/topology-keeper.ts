@@ -29,6 +29,7 @@ import { isNatsAway } from '../nats/nats-away.js';
 import type { TopologyStore } from '../nats/topology-store.js';
 import { runMigration } from './migration-runner.js';
 import type { ShardAsker } from './shard-asker.js';
+import type { ShardPlacer } from './shard-placer.js';
 
 export interface TopologyKeeperOptions {
   readonly topology: TopologyStore;
@@ -38,6 +39,7 @@ export interface TopologyKeeperOptions {
   readonly table: DataTable;
   readonly limits: MigrationLimits;
   readonly logRetentionMs: number;
+  readonly placer: ShardPlacer;
   deleteLog(shard: number): Promise<void>;
   onStep(migration: Migration, step: string): void;
   log(message: string): void;
@@ -87,6 +89,8 @@ export class TopologyKeeper {
 
   private async doRound(): Promise<void> {
     const { topology } = await this.options.topology.require();
+    // First of all: a shard that nobody runs takes nothing.
+    await this.options.placer.round(topology);
     for (const { id } of topology.migrations) this.run(id);
     await this.removeDrained(topology);
     for (const shard of topology.shards) {

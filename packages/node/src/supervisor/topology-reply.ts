@@ -1,14 +1,20 @@
 import { POOLS, type Topology } from '@spill/core';
 
-/** The topology as `spill.supervisor.topology` shows it: in the protocol's names, and without the cluster's secret. */
-export function topologyReply(topology: Topology): Readonly<Record<string, unknown>> {
+/** The topology as `spill.supervisor.topology` shows it: in the protocol's names, and without the cluster's secret. `alive`: the nodes heard of lately. */
+export function topologyReply(topology: Topology, alive: ReadonlySet<string>): Readonly<Record<string, unknown>> {
   return {
     epoch: topology.epoch,
     hash: topology.hash,
     slot_count: topology.slotCount,
     large_threshold: BigInt(topology.largeThreshold),
     account_type: topology.accountType,
-    nodes: topology.nodes.map(({ name, labels, since }) => ({ name, labels, since })),
+    nodes: topology.nodes.map(({ name, labels, since, draining }) => ({
+      name,
+      labels,
+      since,
+      alive: alive.has(name),
+      ...(draining && { draining }),
+    })),
     shards: topology.shards.map((shard) => ({
       id: shard.id,
       pool: shard.pool,
