@@ -261,6 +261,31 @@ describe('what happens in PostgreSQL', () => {
     await rightIn(node, load);
   });
 
+  test('an account whose set-aside rows can not be touched does not hold up the others', {
+    timeout: TEST_MS,
+  }, async () => {
+    await newDatabase();
+    const node = await start();
+    const client = await LoadClient.open(node.natsUrl);
+    const accounts = ['late-1', 'late-2', 'late-3'];
+    const transactions = accounts.map((account) => ({ account, id: 't', amount: 5 }));
+    const stored = await client.submit(transactions, 'json');
+    await client.close();
+    expect(stored).toEqual(accounts.map(() => ({ end: 'answered', status: 'stored' })));
+    await until('they are set aside', async () => {
+      return (await count(`spill.ledger WHERE state = 'set_aside' AND reason = 'row_missing'`)) === 3;
+    });
+    await sql(`
+      CREATE FUNCTION public.broken() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'a broken page' USING ERRCODE = 'XX001'; END $$;
+      CREATE TRIGGER broken BEFORE UPDATE ON spill.ledger FOR EACH ROW WHEN (OLD.account = 'late-1')
+        EXECUTE FUNCTION public.broken()`);
+    await sql('INSERT INTO accounts SELECT unnest($1::text[]), 0', [accounts]);
+    await until('the others are applied', async () => (await count('accounts WHERE balance = 5')) === 2);
+    await sql('DROP TRIGGER broken ON spill.ledger');
+    await until('all are', async () => (await count('accounts WHERE balance = 5')) === 3);
+  });
+
   test('a table with uuid accounts and numeric balances', { timeout: TEST_MS }, async () => {
     databases += 1;
     databaseUrl = await postgres.createDatabase(`fault_${databases}`);

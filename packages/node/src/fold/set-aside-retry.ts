@@ -38,10 +38,11 @@ export class SetAsideRetry {
   }
 
   private async retry(): Promise<void> {
+    let due: string[] = [];
     try {
       do {
         const query = this.after === undefined ? {} : { after: this.after };
-        const due = await this.table.dueSetAsideAccounts({ ...query, limit: ACCOUNTS_MAX });
+        due = await this.table.dueSetAsideAccounts({ ...query, limit: ACCOUNTS_MAX });
         // A full page: goes on behind it, or accounts of other shards would hide ours for ever.
         this.after = due.length === ACCOUNTS_MAX ? due.at(-1) : undefined;
         const accounts = due.filter(this.owns);
@@ -51,6 +52,8 @@ export class SetAsideRetry {
     } catch (error) {
       if (!isDataTableFailure(error)) throw error;
       this.error = error.message;
+      // Somewhere else next time: where one account's rows are what fails, those behind it have their turn.
+      this.after = due[Math.floor(Math.random() * due.length)];
     }
   }
 }
