@@ -252,7 +252,8 @@ describe('what happens in PostgreSQL', () => {
     const { rows } = await sql(
       `SELECT DISTINCT state::text, reason::text, detail FROM spill.ledger WHERE account = 'hot-1'`,
     );
-    expect(rows).toEqual([
+    // A fold may meet the row just while a retry holds it; the next retry finds out why it is refused.
+    expect(rows.filter(({ reason }) => reason !== 'row_locked')).toEqual([
       { state: 'set_aside', reason: 'constraint', detail: expect.stringContaining('the account is frozen') },
     ]);
     await sql('DROP TRIGGER refuse ON accounts');
