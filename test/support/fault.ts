@@ -16,6 +16,9 @@ export const ROUNDS = SOAK ? 20 : 2;
 /** Of those that take long: what differs from round to round is the seed, and that each run has of its own. */
 export const LONG_ROUNDS = SOAK ? 20 : 1;
 
+/** Of what the node has said, where a round fails. */
+const LINES_SHOWN = 100;
+
 export async function until(what: string, holds: () => boolean | Promise<boolean>, waitMs = 30_000): Promise<void> {
   const end = performance.now() + waitMs;
   while (!(await holds())) {
@@ -99,6 +102,15 @@ export interface Rounds extends Omit<CompareOptions, 'natsUrl' | 'model' | 'conn
  * one with what the clients were told.
  */
 export async function inRounds(rounds: Rounds): Promise<LoadModel> {
+  try {
+    return await runRounds(rounds);
+  } catch (error) {
+    process.stderr.write(`${rounds.node.stderr().split('\n').slice(-LINES_SHOWN).join('\n')}\n`);
+    throw error;
+  }
+}
+
+async function runRounds(rounds: Rounds): Promise<LoadModel> {
   const { what, node, databaseUrl, harm } = rounds;
   const model = new LoadModel(rounds.load?.largeThreshold ?? LARGE_THRESHOLD);
   for (let round = 1; round <= (rounds.rounds ?? ROUNDS); round++) {

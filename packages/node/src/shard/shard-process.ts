@@ -68,7 +68,11 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
       const answer: ShardAnswer = { answer: 'unavailable', message: whyNot() };
       return respond(packAnswer(answer));
     }
-    answered.then(respond, (error: Error) => fail(channel, error));
+    answered.then(respond, (error: Error) => {
+      // The topology that the question names could not be read just now: that ends nobody's reading, nor this process.
+      if (isNatsAway(error)) respond(packAnswer({ answer: 'again' }));
+      else fail(channel, error);
+    });
   });
   await nc.flush();
 
@@ -162,7 +166,6 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
   );
   shard.replayed(replayed);
   shard.start();
-  witness.removeEarlier();
   await watch(({ topology }) => view.take(topology));
   channel.send({ type: 'serving' });
   heartbeat();

@@ -1,4 +1,14 @@
-import { closeSync, fdatasync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fdatasync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { Witness } from '@spill/core';
 
@@ -12,6 +22,7 @@ const LINE_BYTES = 256;
 export class WitnessFile {
   private dirty = false;
   private syncing = false;
+  private earlierMayBeThere = true;
   private readonly line = Buffer.alloc(LINE_BYTES, ' ');
 
   private constructor(
@@ -38,7 +49,10 @@ export class WitnessFile {
     this.dirty = true;
   }
 
-  /** Called once a second. An error is passed on: a disk that can't sync is no witness. */
+  /**
+   * Called once a second. The earlier assignments' files go only once this one and its name are on disk, so that a power
+   * failure leaves at least one. An error is passed on: a disk that can't sync is no witness.
+   */
   sync(onError: (error: Error) => void): void {
     if (!this.dirty || this.syncing) return;
     this.dirty = false;
@@ -46,11 +60,15 @@ export class WitnessFile {
     fdatasync(this.fd, (error) => {
       this.syncing = false;
       if (error) onError(error);
+      else if (this.earlierMayBeThere) this.removeEarlier();
     });
   }
 
-  /** The earlier assignments' files: called once `opened` is acknowledged and this one is written. */
-  removeEarlier(): void {
+  private removeEarlier(): void {
+    this.earlierMayBeThere = false;
+    const folder = openSync(this.dir, 'r');
+    fsyncSync(folder);
+    closeSync(folder);
     for (const { name, assignment } of witnessFiles(this.dir, this.shard)) {
       if (assignment < this.assignment) rmSync(join(this.dir, name), { force: true });
     }
