@@ -1,10 +1,15 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Names, POOLS, type Topology } from '@spill/core';
 import { connectNats, TopologyStore } from '@spill/node';
 import { connect } from 'nats';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { query, until } from '../support/fault.js';
+import { askOperator } from '../support/load-client.js';
 import { startPostgres, type TestPostgres } from '../support/postgres.js';
-import { startCluster, type TestCluster } from '../support/spill-cluster.js';
+import { freePort, startCluster, type TestCluster } from '../support/spill-cluster.js';
+import { runNode, type TestNode } from '../support/spill-node.js';
 
 /** Three machines, as far as one can play them: three nodes with embedded servers, each with ports and a folder. */
 const SLOW_MS = 300_000;
@@ -91,5 +96,74 @@ describe('three nodes with embedded servers', () => {
       120_000,
     );
     for (const pool of POOLS) expect(topology.owners[pool].at(-1)?.to).toBe(1024);
+  });
+
+  test('refuse a second node of a name, and a folder whose server stood alone', { timeout: SLOW_MS }, async () => {
+    const port = await freePort();
+    const others = ['--join', `127.0.0.1:${cluster.ports[0]}`];
+    const common = ['start', '--database-url', databaseUrl, '--nats-port', '0', '--listen', '127.0.0.1'];
+    const folder = mkdtempSync(join(tmpdir(), 'spill-cluster-'));
+    try {
+      const asCluster = ['--cluster', 'test', '--cluster-port', String(port), ...others];
+      const namesake = await runNode([...common, '--data-dir', `${folder}/a`, '--node-name', 'n1', ...asCluster]);
+      expect(namesake.stderr).toContain('node_name is "n1": a node of that name runs in this cluster');
+      expect(namesake.code).toBe(1);
+      const before = { format: 1, nodeName: 'n4', logRetentionBytes: 2 ** 30, cluster: null, serverCluster: null };
+      mkdirSync(`${folder}/b`);
+      writeFileSync(`${folder}/b/node.json`, JSON.stringify(before));
+      const alone = await runNode([...common, '--data-dir', `${folder}/b`, ...asCluster]);
+      expect(alone.stderr).toContain('has stood alone, and would lose its logs');
+      expect(alone.code).toBe(1);
+    } finally {
+      rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
+    }
+  });
+
+  test('drain: a node gives its shards away, and its next start takes it back', { timeout: SLOW_MS }, async () => {
+    const [first] = cluster.nodes as [TestNode];
+    const acknowledged: string[] = [];
+    let sending = true;
+    let pauseMs = 0;
+    const nc = await connect({ servers: cluster.urls([1, 2]).split(',') });
+    const send = async (pool: string, amount: number): Promise<void> => {
+      for (let i = 0; sending; i++) {
+        const since = performance.now();
+        const body = JSON.stringify({ account: 'alice', id: `drain-${pool}-${i}`, amount });
+        for (;;) {
+          const reply = await nc.request('spill.transactions.submit', body, { timeout: 20_000 });
+          if (['stored', 'duplicate'].includes(reply.json<{ status: string }>().status)) break;
+        }
+        pauseMs = Math.max(pauseMs, performance.now() - since);
+        acknowledged.push(`drain-${pool}-${i}`);
+      }
+    };
+    const senders = [send('credit', 1), send('debit', -1), send('large', 1_000_000)];
+    const drained = await runNode(['drain', '--data-dir', first.dataDir]);
+    expect(drained).toMatchObject({ code: 0, stderr: '' });
+    expect(drained.stdout).toContain('node n1 is drained and may be stopped');
+    sending = false;
+    await Promise.all(senders);
+    process.stderr.write(`  drain: the longest pause of a client was ${Math.round(pauseMs)} ms\n`);
+    await nc.close();
+    let topology = await readTopology();
+    expect(topology.shards.filter(({ node }) => node === 'n1')).toEqual([]);
+    expect(topology.nodes.find(({ name }) => name === 'n1')?.draining).toBe(true);
+    const again = await runNode(['drain', '--data-dir', first.dataDir]);
+    expect(again.code).toBe(0);
+
+    expect(await first.stop()).toBe(0);
+    await first.restart();
+    topology = await readTopology();
+    expect(topology.nodes.find(({ name }) => name === 'n1')?.draining).toBeUndefined();
+    await until(
+      'a shard to come back to it',
+      async () => (await readTopology()).shards.some(({ node }) => node === 'n1'),
+      120_000,
+    );
+    const operator = await connect({ servers: cluster.urls().split(',') });
+    await askOperator(operator, 'spill.supervisor.fold', {});
+    await operator.close();
+    const rows = await query({ connectionString: databaseUrl }, `SELECT id FROM spill.ledger WHERE id LIKE 'drain-%'`);
+    expect(rows.rows.map(({ id }) => id).sort()).toEqual(acknowledged.sort());
   });
 });

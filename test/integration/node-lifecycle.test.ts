@@ -355,7 +355,7 @@ describe('starts that are refused', () => {
     const refused = await runNode(['start', '--data-dir', temporaryFolder(), '--nats-port', String(port)]);
     server.close();
     expect(refused.code).toBe(1);
-    expect(refused.stderr).toContain(`port ${port} of 127.0.0.1 is taken`);
+    expect(refused.stderr).toContain(`port ${port} is taken`);
   });
 
   test('a setting that can not be used: exit code 2, one line, nothing made', async () => {

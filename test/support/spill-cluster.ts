@@ -9,6 +9,8 @@ export interface TestCluster {
   readonly databaseUrl: string;
   readonly nodes: readonly TestNode[];
   readonly names: readonly string[];
+  /** Of the servers among each other. */
+  readonly ports: readonly number[];
   /** Of those nodes that are named by their places, separated by commas; of all where absent. */
   urls(places?: readonly number[]): string;
   dispose(): Promise<void>;
@@ -85,6 +87,7 @@ export async function startCluster(options: StartCluster): Promise<TestCluster> 
     databaseUrl: options.databaseUrl,
     nodes,
     names,
+    ports,
     urls: (places) => (places ?? ports.map((_, i) => i)).map((place) => nodes[place]?.natsUrl).join(','),
     dispose,
   };

@@ -8,11 +8,12 @@ const FILE = v.object({
   commandLine: v.string(),
   port: v.number(),
   monitorPort: v.number(),
+  url: v.optional(v.string()),
 });
 
 /**
  * `nats-server.pid.json` in the data folder: which process the embedded nats-server is, so that the next start can end
- * that very process, and where it listens on 127.0.0.1. A port is 0 until the server has told which it got.
+ * that very process, and where it listens. A port is 0 until the server has told which it got.
  */
 export type EmbeddedServerFile = Readonly<v.InferOutput<typeof FILE>>;
 

@@ -282,16 +282,17 @@ export async function startEmbeddedServer(options: EmbeddedServerOptions): Promi
     await stop();
     throw whyNotStarted(last, options.port, outcome);
   }
+  const url = `nats://${reachable(listen)}:${outcome.port}`;
   const monitorUrl = `http://${HOST}:${outcome.monitorPort}`;
   try {
-    if (identity) writeEmbeddedServerFile(dataDir, { ...identity, ...outcome });
+    if (identity) writeEmbeddedServerFile(dataDir, { ...identity, ...outcome, url });
     await checkDurable(monitorUrl);
   } catch (error) {
     await stop();
     throw error;
   }
   return {
-    url: `nats://${reachable(listen)}:${outcome.port}`,
+    url,
     monitorUrl,
     port: outcome.port,
     monitorPort: outcome.monitorPort,

@@ -12,6 +12,8 @@ export class TopologyRaceError extends Error {
 }
 
 const KEY = 'topology';
+/** Whoever asked while a leader was being elected asks again: what was sent then is answered by nobody. */
+const ANSWER_MS = 2_500;
 
 /**
  * The topology document in a JetStream key-value bucket. Reads go to the stream's leader (`allow_direct: false`), so
@@ -29,7 +31,7 @@ export class TopologyStore {
     names: Names,
     options: { create: boolean; replicas?: number },
   ): Promise<TopologyStore> {
-    const views = nc.jetstream({ timeout: 5_000 }).views;
+    const views = nc.jetstream({ timeout: ANSWER_MS }).views;
     const kv = await views.kv(
       names.topologyBucket(),
       options.create

@@ -1,11 +1,14 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { flagOf, readSettings, type SettingKey, settingKeys } from '../config/read-settings.js';
 import { SETTING_DEFINITIONS, SETTING_GROUPS, type SettingDefinition } from '../config/setting-definitions.js';
 import { SettingsError } from '../config/settings-error.js';
+import { readEmbeddedServerFile } from '../nats/embedded-server-file.js';
 import { NatsServerError } from '../nats/nats-server-error.js';
 import { DataFolderTakenError } from './data-folder.js';
+import { drainNode } from './drain-node.js';
 import { StartError } from './start-error.js';
 import { type RunningNode, startNode } from './start-node.js';
 
@@ -114,10 +117,55 @@ async function run(options: Readonly<Record<string, unknown>>): Promise<void> {
   process.exit(clean ? 0 : FAILED);
 }
 
+const DRAIN_S_DEFAULT = '120';
+
+function drainCommand(): Command {
+  return new Command('drain')
+    .description('Give the shards of a node to other nodes, so that it can be stopped. Its next start takes it back.')
+    .option('--node <name>', 'the node; the one of --data-dir where left out')
+    .option('--data-dir <folder>', 'folder of a node on this machine (SPILL_DATA_DIR)')
+    .option('--nats <urls>', 'servers of the cluster; the embedded one of --data-dir where left out (SPILL_NATS)')
+    .option('--prefix <prefix>', "beginning of the cluster's subjects (SPILL_PREFIX)")
+    .option('--timeout <seconds>', 'how long to wait for the shards to be started elsewhere', DRAIN_S_DEFAULT)
+    .action(async (options: { node?: string; dataDir?: string; nats?: string; prefix?: string; timeout: string }) => {
+      const { settings } = readSettings({
+        flags: { data_dir: options.dataDir, nats: options.nats, prefix: options.prefix },
+      });
+      const timeoutS = Number(options.timeout);
+      if (!(timeoutS > 0)) throw new SettingsError([`timeout is ${options.timeout}: must be seconds, such as 120`]);
+      const nats = settings.nats ?? embeddedUrl(settings.dataDir);
+      const node = options.node ?? rememberedName(settings.dataDir);
+      await drainNode({
+        nats,
+        node,
+        prefix: settings.prefix,
+        timeoutMs: timeoutS * 1_000,
+        say: (message) => process.stdout.write(`${message}\n`),
+      });
+    });
+}
+
+/** @throws StartError */
+function embeddedUrl(dataDir: string): string {
+  const server = readEmbeddedServerFile(dataDir);
+  if (server && server.port > 0) return server.url ?? `nats://127.0.0.1:${server.port}`;
+  throw new StartError(`no embedded server runs in ${dataDir}: name a server of the cluster with --nats`);
+}
+
+/** @throws StartError */
+function rememberedName(dataDir: string): string {
+  try {
+    return (JSON.parse(readFileSync(join(dataDir, 'node.json'), 'utf8')) as { nodeName: string }).nodeName;
+  } catch (error) {
+    throw new StartError(`there is no node in ${dataDir} (${(error as Error).message}): name it with --node`);
+  }
+}
+
 const program = new Command('spill-node')
   .description('Processes of a spill cluster on this machine.')
   .version(version)
-  .addCommand(startCommand());
+  .addCommand(startCommand())
+  .addCommand(drainCommand());
 
 try {
   await program.parseAsync();

@@ -18,7 +18,7 @@ import { connectNats } from '../nats/connect.js';
 import { HeartbeatStore } from '../nats/heartbeat-store.js';
 import { Lease } from '../nats/lease.js';
 import { deleteLog } from '../nats/log.js';
-import { logReachable } from '../nats/log-reachable.js';
+import { logLeadership } from '../nats/log-reachable.js';
 import { oncePlaced } from '../nats/once-placed.js';
 import { requesterOf } from '../nats/request.js';
 import { watchConnection } from '../nats/watch-connection.js';
@@ -243,7 +243,7 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     topology: store,
     poolLabels: settings.poolLabels,
     alive: () => presence.alive(),
-    logReachable: (shard) => logReachable(nc, names, shard),
+    logReachable: async (shard) => (await logLeadership(nc, names, shard)) === 'led',
     onMove: ({ reason, ...move }) =>
       actions
         .add({

@@ -1,4 +1,5 @@
 /** The process of one shard. Started by a node with one assignment; ends for good when that is over. */
+import { setTimeout as delay } from 'node:timers/promises';
 import {
   changeShard,
   Names,
@@ -12,6 +13,7 @@ import {
 import { openDataTable } from '../data-table/open-data-table.js';
 import { connectNats, type NatsConnection } from '../nats/connect.js';
 import { JetStreamLog } from '../nats/log.js';
+import { logLeadership } from '../nats/log-reachable.js';
 import { isNatsAway } from '../nats/nats-away.js';
 import { serveSubject } from '../nats/serve-subject.js';
 import { TopologyStore } from '../nats/topology-store.js';
@@ -29,6 +31,8 @@ import { readWitnessFiles, WitnessFile } from './witness-file.js';
 const HEARTBEAT_MS = 1_000;
 /** A connection to a database that does not answer can't be closed, only left. */
 const CLOSE_MS = 1_000;
+const LEADER_WAIT_MS = 10_000;
+const LEADER_POLL_MS = 100;
 
 const channel = await openChildChannel('shard');
 run(channel).catch((error: Error) => {
@@ -82,6 +86,7 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
 
   const topologies = await TopologyStore.open(nc, names, { create: false });
   const log = await JetStreamLog.open(logNc, names, start.shard);
+  await leaderOf(logNc, names, start.shard);
   const marks = new RecordMarks();
   const replayed: { sequence: number; bytes: number; time: number }[] = [];
   const openedAt = performance.now();
@@ -183,6 +188,15 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
       await channel.finish('drained');
     })().catch((error: Error) => fail(channel, error));
   });
+}
+
+/** Where a server was lost, its logs elect new leaders within seconds: waited for here, not in a next process. */
+async function leaderOf(nc: NatsConnection, names: Names, shard: number): Promise<void> {
+  const end = performance.now() + LEADER_WAIT_MS;
+  while (performance.now() < end && !nc.isClosed()) {
+    if ((await logLeadership(nc, names, shard)) !== 'leaderless') return;
+    await delay(LEADER_POLL_MS);
+  }
 }
 
 async function connectBoth(start: StartShard): Promise<{ nc: NatsConnection; logNc: NatsConnection }> {
