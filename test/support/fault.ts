@@ -19,7 +19,7 @@ export const LONG_ROUNDS = SOAK ? 20 : 1;
 /** Of what the node has said, where a round fails. */
 const LINES_SHOWN = 100;
 
-export async function until(what: string, holds: () => boolean | Promise<boolean>, waitMs = 30_000): Promise<void> {
+export async function until(what: string, holds: () => boolean | Promise<boolean>, waitMs = 60_000): Promise<void> {
   const end = performance.now() + waitMs;
   while (!(await holds())) {
     if (performance.now() > end) throw new Error(`not within ${waitMs / 1_000} s: ${what}`);
