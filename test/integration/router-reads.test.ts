@@ -423,6 +423,8 @@ describe('retrieve', () => {
 });
 
 describe('the direct path', () => {
+  // What a shard would refuse for its timestamp is refused here as well.
+  const T = Date.now() * 1_000;
   const one = { id: 'a', account: 'alice', amount: 5, timestamp: T };
 
   it('is taken once no process has listened for long enough, and answers applied', async () => {
@@ -433,6 +435,16 @@ describe('the direct path', () => {
     expect(performance.now() - began).toBeGreaterThan(300);
     expect(reply).toEqual({ id: 'a', status: 'applied', shard: null, sequence: null, timestamp: T });
     expect(table.directWrites).toMatchObject([{ account: 'alice', id: 'a', amount: 5n, timestamp: T }]);
+  });
+
+  it('writes nothing that a shard would refuse for its timestamp', async () => {
+    await harness.router({ directAfterMs: 0 }, table.asDataTable());
+    await shards[0]!.die();
+    const ahead = await harness.submit({ ...one, timestamp: T + 3_600_000_000 });
+    expect(ahead.json().error).toMatchObject({ code: 'invalid_transaction' });
+    const old = (await harness.submit({ ...one, timestamp: T - 3_600_000_000 })).json();
+    expect(old.error).toMatchObject({ code: 'unavailable', retryable: true });
+    expect(table.directWrites).toEqual([]);
   });
 
   it.each(['silent', 'opening', 'overloaded'] as const)('is never taken where a shard is %s', async (how) => {

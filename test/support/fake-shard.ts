@@ -145,7 +145,12 @@ export class FakeShard {
         }
         case 'get': {
           const row = rows.find(({ account, id }) => account === question.account && id === question.id);
-          return { answer: 'get', transaction: row ? toShardTransaction(row) : null, epoch: this.epoch };
+          return {
+            answer: 'get',
+            transaction: row ? toShardTransaction(row) : null,
+            completeAbove: 0,
+            epoch: this.epoch,
+          };
         }
         case 'retrieve': {
           const { account, watermark, after, from, to, limit } = question;

@@ -94,7 +94,13 @@ export type ShardAnswer =
       readonly known: readonly boolean[];
       readonly epoch: number;
     }
-  | { readonly answer: 'get'; readonly transaction: ShardTransaction | null; readonly epoch: number }
+  /** Of records up to `completeAbove` the shard may have forgotten transactions: they are folded. */
+  | {
+      readonly answer: 'get';
+      readonly transaction: ShardTransaction | null;
+      readonly completeAbove: number;
+      readonly epoch: number;
+    }
   | { readonly answer: 'retrieve'; readonly transactions: readonly ShardTransaction[]; readonly epoch: number }
   | { readonly answer: 'fold'; readonly folded: number; readonly setAside: number }
   | { readonly answer: 'status'; readonly status: ShardStatus }

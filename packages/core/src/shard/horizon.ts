@@ -13,6 +13,8 @@ export interface HorizonClocks {
 export interface HorizonRules {
   readonly windowMicros: number;
   readonly maxClockSkewMicros: number;
+  /** How many times faster than a monotonic clock the horizon may catch up; 2 where absent. */
+  readonly catchUp?: number;
 }
 
 export interface HorizonProposal {
@@ -27,12 +29,13 @@ export interface HorizonProposal {
  * The next horizon that a shard may log: the least of three clocks less the window, never backwards. The third clock,
  * the last proposal plus twice the monotonic time since, is what stops one wrong step of the other two (which are one
  * and the same clock where NATS runs on the same machine) from forgetting everything for good; its price is that after
- * a long standstill the horizon lags, and catches up at double speed.
+ * a long standstill the horizon lags, and catches up at double speed, or faster where the shard is short of room for
+ * ids.
  */
 export function proposeHorizon(current: number, clocks: HorizonClocks, rules: HorizonRules): HorizonProposal {
   const byLog = clocks.lastRecordTime + clocks.sinceLastRecord;
   const skewed = Math.abs(clocks.now - byLog) > rules.maxClockSkewMicros;
-  const byMonotonic = clocks.lastInstant + 2 * clocks.sinceLastInstant;
+  const byMonotonic = clocks.lastInstant + (rules.catchUp ?? 2) * clocks.sinceLastInstant;
   if (skewed) return { instant: clocks.lastInstant, horizon: current, skewed };
   const agreed = Math.floor(Math.min(clocks.now, clocks.lastRecordTime, byMonotonic));
   // An instant that has passed has passed: clocks that were a year behind for a second would hold the third one back.

@@ -18,6 +18,7 @@ export interface FirstTopology {
   readonly shardCount: number;
   readonly largeThreshold: bigint;
   readonly accountType: Topology['accountType'];
+  readonly dataTable?: NonNullable<Topology['dataTable']>;
   readonly replicas: number;
   /** 64 hexadecimal digits. */
   readonly secret: string;
@@ -51,6 +52,7 @@ export function firstTopology(first: FirstTopology): Topology {
     slotCount: SLOT_COUNT,
     largeThreshold: first.largeThreshold.toString(),
     accountType: first.accountType,
+    ...(first.dataTable && { dataTable: first.dataTable }),
     secret: first.secret,
     nextShard: first.shardCount + 1,
     nextMigration: 1,

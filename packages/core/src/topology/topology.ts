@@ -87,6 +87,8 @@ export interface Topology {
   readonly largeThreshold: string;
   /** Type of the data table's id column: an account must be written as that column writes it. */
   readonly accountType: TableMapping['idType'];
+  /** Where amounts go and what a unit is, fixed at the first start: another table or unit would make every sum wrong. */
+  readonly dataTable?: Omit<TableMapping, 'idType' | 'createAccounts'>;
   /** 32 bytes in hexadecimal: keys the hash that indexes ids, so that no client can craft collisions. */
   readonly secret: string;
   readonly nextShard: number;

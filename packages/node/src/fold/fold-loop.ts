@@ -75,6 +75,7 @@ export class FoldLoop {
   private attempts = 0;
   private marksMax = EVERY_MARK;
   private setAsideAll = false;
+  private wantsLook = false;
   private stopped = false;
   private wake: (() => void) | null = null;
   private timer: NodeJS.Timeout | null = null;
@@ -105,9 +106,19 @@ export class FoldLoop {
     else if (this.wake && !this.timer) this.arm();
   }
 
-  /** Resolves when the watermark is at `sequence` or past it. */
+  /**
+   * Looks at the row though nothing is to be folded: a data table that was set back is otherwise noticed only at the
+   * next fold, which in a quiet shard may be never.
+   */
+  lookAgain(): void {
+    this.wantsLook = true;
+    this.wakeUp();
+  }
+
+  /** Resolves when the watermark is at `sequence` or past it, by a look that began after this call. */
   foldTo(sequence: number): Promise<void> {
     return new Promise((resolve) => {
+      this.wantsLook = true;
       this.targets.push({ sequence, resolve });
       this.wakeUp();
     });
@@ -133,7 +144,13 @@ export class FoldLoop {
   private async step(): Promise<number> {
     let range: FoldRange | null = null;
     try {
-      if (!this.at) return await this.look(await this.ports.table.watermark(this.settings.shard));
+      if (!this.at || this.wantsLook) {
+        const row = await this.ports.table.watermark(this.settings.shard);
+        this.wantsLook = false;
+        if (!this.at || !isAt(row, this.at)) return await this.look(row);
+        this.reach();
+        return 0;
+      }
       range = await this.ports.source.next(this.at.sequence, FOLD_ROWS_MAX, this.marksMax);
       if (!range) {
         this.reach();
@@ -236,7 +253,7 @@ export class FoldLoop {
 
   private isDue(): boolean {
     // The first look is due at once: it is what notices an older log or an older database.
-    if (!this.at || this.targets.length > 0 || this.refoldingTo > 0) return true;
+    if (!this.at || this.wantsLook || this.targets.length > 0 || this.refoldingTo > 0) return true;
     const { rows, records, ageMs } = this.ports.backlog();
     if (rows === 0) return records >= EMPTY_RECORDS_MAX;
     return rows >= this.settings.foldCount || ageMs >= this.settings.foldAgeMs;
@@ -273,4 +290,9 @@ export class FoldLoop {
     this.wake = null;
     wake?.();
   }
+}
+
+/** Whether the row is the one that was seen or left last; none stands for nothing folded. */
+function isAt(row: Watermark | null, at: Watermark): boolean {
+  return row ? row.sequence === at.sequence && row.hash === at.hash : at.sequence === 0;
 }

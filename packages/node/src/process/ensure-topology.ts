@@ -94,6 +94,7 @@ async function create(ensure: EnsureTopology, store: TopologyStore): Promise<Sto
     shardCount,
     largeThreshold: settings.largeThreshold ?? LARGE_THRESHOLD_DEFAULT,
     accountType: settings.mapping.idType,
+    dataTable: fixedMapping(settings),
     replicas,
     secret: randomBytes(32).toString('hex'),
     logIds,
@@ -107,6 +108,20 @@ async function create(ensure: EnsureTopology, store: TopologyStore): Promise<Sto
     if (error instanceof TopologyRaceError) return oncePlaced(() => store.require());
     throw error;
   }
+}
+
+/** Where amounts go and what a unit is, by the settings' names. */
+const MAPPING_SETTINGS = {
+  table: 'table',
+  idColumn: 'id_column',
+  balanceColumn: 'balance_column',
+  balanceType: 'balance_type',
+  minorUnits: 'minor_units',
+} as const;
+
+function fixedMapping({ mapping }: Settings): NonNullable<Topology['dataTable']> {
+  const { table, idColumn, balanceColumn, balanceType, minorUnits } = mapping;
+  return { table, idColumn, balanceColumn, balanceType, minorUnits };
 }
 
 function checkFixed(settings: Settings, topology: Topology): void {
@@ -123,6 +138,15 @@ function checkFixed(settings: Settings, topology: Topology): void {
     problems.push(
       `id_type is ${idType}: this cluster's accounts are written as ${topology.accountType}, fixed at its first ` +
         'start; give that',
+    );
+  }
+  const given = fixedMapping(settings);
+  for (const [key, name] of Object.entries(MAPPING_SETTINGS) as [keyof typeof MAPPING_SETTINGS, string][]) {
+    const fixed = topology.dataTable?.[key];
+    if (fixed === undefined || fixed === given[key]) continue;
+    problems.push(
+      `${name} is ${given[key]}: this cluster folds with ${fixed}, fixed at its first start, and balances would be ` +
+        'wrong with another; give that',
     );
   }
   const present = topology.shards.filter((shard) => shard.state !== 'retired').length;

@@ -28,6 +28,10 @@ const router = await startRouter({
   names,
   topology,
   dataTable,
+  times: {
+    dedupeWindowMicros: start.tuning.dedupeWindowMs * 1_000,
+    maxClockSkewMicros: start.tuning.maxClockSkewMs * 1_000,
+  },
   settings: {
     recordBytesMax: start.tuning.recordBytesMax,
     directAfterMs: start.tuning.directAfterMs,

@@ -55,6 +55,9 @@ const ACTIONS_SHOWN = 100;
 /** Of each log, where the server is one of a cluster and nothing else was said. */
 const REPLICAS_IN_CLUSTER = 3;
 
+/** A record is its batches with headers and bitmaps; the answer to a batch of short ids is larger than the batch. */
+const PAYLOAD_PER_RECORD = 1.5;
+
 export interface RunningNode {
   /** Where clients connect: the first server. */
   readonly url: string;
@@ -117,10 +120,12 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
   });
   const server = nc.info;
   if (settings.nats !== null && server) checkServerVersion(settings.nats, server.version, log);
-  if (server && server.max_payload < settings.tuning.recordBytesMax) {
+  const payloadMin = Math.ceil(settings.tuning.recordBytesMax * PAYLOAD_PER_RECORD);
+  if (server && server.max_payload < payloadMin) {
     throw new StartError(
-      `record_bytes_max is ${settings.tuning.recordBytesMax}: the server's max_payload is ${server.max_payload}; ` +
-        'make the one smaller or the other larger',
+      `record_bytes_max is ${settings.tuning.recordBytesMax}: the server's max_payload is ${server.max_payload} and must ` +
+        `be ${payloadMin} or more, since a record and the answer to a batch are larger than the batch; make the one ` +
+        'smaller or the other larger',
     );
   }
   signal.throwIfAborted();

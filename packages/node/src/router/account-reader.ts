@@ -82,11 +82,31 @@ export function getTransaction(
       }
     }
     if (failed) return failed;
+    const behind = await watermarkBehind(holders, answers as Extract<ShardAnswer, { answer: 'get' }>[], dataTable);
+    if (behind) return behind;
     // Folded and forgotten between the two looks: then it is in the ledger now.
     const [late] = await fromDatabase(dataTable.ledger([key]));
     if (late) return { account, ...fromLedger(late) };
     throw new SpillError('not_found', `no transaction of account ${showValue(account)} has the id ${showValue(id)}`);
   });
+}
+
+/**
+ * A shard may have forgotten what it had seen folded. Where the data table was set back since, that is nowhere to be
+ * found until it is folded again.
+ */
+async function watermarkBehind(
+  holders: readonly Holder[],
+  answers: readonly Extract<ShardAnswer, { answer: 'get' }>[],
+  dataTable: ReadOptions['dataTable'],
+): Promise<RoundFailed | null> {
+  const watermarks = await fromDatabase(dataTable.watermarks());
+  for (const [i, { completeAbove }] of answers.entries()) {
+    const { id } = (holders[i] as Holder).shard;
+    const folded = watermarks.find(({ shard }) => shard === id)?.sequence ?? 0;
+    if (folded < completeAbove) return new RoundFailed(`shard ${id} folds again what the data table has lost`, false);
+  }
+  return null;
 }
 
 /** A page of an account's transactions by (timestamp, bytes of id). @throws SpillError `unavailable` or `timeout` */

@@ -1,11 +1,12 @@
 import {
   type DataTable,
   type DirectOutcome,
+  RowStatus,
   SpillError,
   type StampedTransaction,
   type SubmitResult,
 } from '@spill/core';
-import { idConflictError, overloadedError } from './submit-errors.js';
+import { idConflictError, overloadedError, rowError } from './submit-errors.js';
 import type { DirectPath } from './submitter.js';
 
 /** At once, per account: the hot row's lock lets only one of them work, the others hold connections. */
@@ -13,11 +14,17 @@ const AT_ONCE_PER_ACCOUNT_MAX = 4;
 const AT_ONCE_MAX = 32;
 const RETRY_AFTER_MS = 200;
 
+/** As the shards have them, microseconds. */
+export interface DirectPathTimes {
+  readonly dedupeWindowMicros: number;
+  readonly maxClockSkewMicros: number;
+}
+
 /**
  * Writes to the data table itself, with the row locked. It never rejects for the row's sake, since the same
  * transaction may already be stored in a log that nobody serves now.
  */
-export function directPathTo(dataTable: Pick<DataTable, 'direct'>): DirectPath {
+export function directPathTo(dataTable: Pick<DataTable, 'direct' | 'ledger'>, times: DirectPathTimes): DirectPath {
   const perAccount = new Map<string, number>();
   let total = 0;
   return async (transaction) => {
@@ -30,7 +37,8 @@ export function directPathTo(dataTable: Pick<DataTable, 'direct'>): DirectPath {
     perAccount.set(account, atOnce + 1);
     total += 1;
     try {
-      return resultOf(transaction, await dataTable.direct(transaction));
+      const refused = await refuseByTime(transaction, dataTable, times);
+      return refused ?? resultOf(transaction, await dataTable.direct(transaction));
     } catch (error) {
       return { id, status: 'rejected', error: unavailable('neither a shard nor the database can be reached', error) };
     } finally {
@@ -40,6 +48,27 @@ export function directPathTo(dataTable: Pick<DataTable, 'direct'>): DirectPath {
       else perAccount.set(account, left);
     }
   };
+}
+
+/**
+ * What a shard would not store for its timestamp is not written past it either. Too far ahead is refused; older than the
+ * window is left to the shard, which alone can tell whether it expired, unless the ledger has it.
+ */
+async function refuseByTime(
+  transaction: StampedTransaction,
+  dataTable: Pick<DataTable, 'ledger'>,
+  times: DirectPathTimes,
+): Promise<SubmitResult | null> {
+  const { account, id, timestamp } = transaction;
+  const now = Date.now() * 1_000;
+  if (timestamp > now + times.maxClockSkewMicros) {
+    return { id, status: 'rejected', error: rowError(RowStatus.ahead, transaction, undefined) };
+  }
+  if (transaction.stamped || timestamp >= now - times.dedupeWindowMicros) return null;
+  const [row] = await dataTable.ledger([{ account, id }]);
+  if (!row) return { id, status: 'rejected', error: unavailable('no shard serves this account, and it is old') };
+  const outcome = row.amount === transaction.amount ? 'duplicate' : 'id_conflict';
+  return resultOf(transaction, { outcome, row });
 }
 
 function resultOf(transaction: StampedTransaction, outcome: DirectOutcome): SubmitResult {

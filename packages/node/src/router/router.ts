@@ -23,7 +23,7 @@ import { startService } from '../nats/service.js';
 import { getTransaction, retrieveTransactions } from './account-reader.js';
 import { Answering } from './answering.js';
 import { type AccountBalance, readBalances } from './balance-reader.js';
-import { directPathTo } from './direct-path.js';
+import { type DirectPathTimes, directPathTo } from './direct-path.js';
 import type { ReadOptions } from './reads.js';
 import { askShard } from './shard-questions.js';
 import { ShardRequests, targetOf } from './shard-requests.js';
@@ -38,6 +38,8 @@ export interface RouterOptions {
   /** null: no data table is configured; transactions are taken all the same. */
   readonly dataTable: DataTable | null;
   readonly settings: Partial<SubmitterSettings>;
+  /** For the direct path, as the shards have them. */
+  readonly times?: DirectPathTimes;
   readonly log: (level: 'info' | 'warn' | 'error', message: string) => void;
 }
 
@@ -52,6 +54,8 @@ const VERSION = '0.1.0';
 const SUBMITS_AT_ONCE_MAX = 65_536;
 const READS_AT_ONCE_MAX = 1_024;
 /** What a request or reply needs beside its body: subject, headers, framing. */
+/** The defaults of dedupe_window and max_clock_skew. */
+const DIRECT_PATH_TIMES: DirectPathTimes = { dedupeWindowMicros: 600_000_000, maxClockSkewMicros: 60_000_000 };
 const PAYLOAD_MARGIN_BYTES = 1_024;
 
 /** Begins to answer. @throws Error where there is no topology yet, or the connection is closed. */
@@ -64,7 +68,7 @@ export async function startRouter(options: RouterOptions): Promise<RunningRouter
   const submitter = new Submitter({
     requests,
     topology,
-    direct: dataTable && directPathTo(dataTable),
+    direct: dataTable && directPathTo(dataTable, { ...DIRECT_PATH_TIMES, ...options.times }),
     settings: {
       ...settings,
       recordBytesMax: Math.min(settings.recordBytesMax, maxPayloadBytes - PAYLOAD_MARGIN_BYTES),

@@ -69,9 +69,18 @@ async function answer(question: ShardQuestion, ports: QuestionPorts): Promise<Sh
       return pendingSums(question, epoch, ports);
     case 'get': {
       const entry = find(ports.state.known, question.account, question.id);
-      return { answer: 'get', transaction: entry === NONE ? null : transaction(ports.state.known, entry), epoch };
+      // What is not found may be forgotten; the asker then has to see that it is in the ledger.
+      const { completeAbove } = ports.state.known;
+      return {
+        answer: 'get',
+        transaction: entry === NONE ? null : transaction(ports.state.known, entry),
+        completeAbove,
+        epoch,
+      };
     }
     case 'retrieve':
+      // Beyond another watermark than that, not everything is in memory.
+      if (!ports.pending.canAnswer(question.watermark)) return { answer: 'again' };
       return { answer: 'retrieve', transactions: retrieve(question, ports), epoch };
   }
 }
@@ -126,7 +135,6 @@ function retrieve(question: Extract<ShardQuestion, { ask: 'retrieve' }>, { state
   for (const entry of known.entriesOfAccount(question.account, question.watermark)) {
     const timestamp = known.timestamp(entry);
     if (timestamp > bound || (from !== null && timestamp < from) || (to !== null && timestamp >= to)) continue;
-    if (known.isForgotten(entry)) continue;
     const candidate = transaction(known, entry);
     if (after && compareKeys(candidate, after) <= 0) continue;
     found.push(candidate);

@@ -370,7 +370,9 @@ export class GroupCommit {
     this.ports.askLedger(keys).then(
       (found) => {
         this.asking -= 1;
-        waiting.ledger = new Map(rows.map((row, i) => [row, found[i] as FirstSeen | null | 'unreachable']));
+        // Added to what was told before: meanwhile another row may have fallen below the horizon.
+        waiting.ledger ??= new Map();
+        for (const [i, row] of rows.entries()) waiting.ledger.set(row, found[i] as FirstSeen | null | 'unreachable');
         if (!this.stopped) this.enqueue(waiting);
       },
       (error: Error) => {

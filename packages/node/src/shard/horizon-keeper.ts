@@ -4,6 +4,8 @@ import { monotonicMicros, wallMicros } from './clock.js';
 const PROPOSE_EVERY_MICROS = 1_000_000;
 /** Past this fraction of ids_max the window shrinks to its minimum. */
 const IDS_PRESSURE = 0.9;
+/** An hour of standstill a minute: what was missed in days is made up within one shift. */
+const CATCH_UP_PRESSED = 60;
 
 export interface HorizonKeeperSettings {
   readonly windowMicros: number;
@@ -57,6 +59,7 @@ export class HorizonKeeper {
     const rules: HorizonRules = {
       windowMicros: pressed ? settings.windowMinMicros : settings.windowMicros,
       maxClockSkewMicros: settings.maxClockSkewMicros,
+      ...(pressed && { catchUp: CATCH_UP_PRESSED }),
     };
     const proposal = proposeHorizon(
       state.small.horizon,
