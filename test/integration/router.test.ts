@@ -315,9 +315,9 @@ describe('a router whose shard is not where it was', () => {
     credit.onSubmit = () => credit.reply({ code: ReplyCode.unavailable, message: 'opening, 40 % read back' });
     const began = performance.now();
     const { status, error } = (
-      await harness.submit({ id: 'a', account: 'alice', amount: 5 }, { deadlineMs: 500 })
+      await harness.submit({ id: 'a', account: 'alice', amount: 5 }, { deadlineMs: 2_000 })
     ).json();
-    expect(performance.now() - began).toBeLessThan(1_000);
+    expect(performance.now() - began).toBeLessThan(4_000);
     expect(status).toBe('rejected');
     expect(error).toMatchObject({
       code: 'unavailable',
@@ -437,7 +437,7 @@ describe('a router that stops', () => {
       await held;
       return credit.store(request);
     };
-    const answer = harness.submit({ id: 'a', account: 'alice', amount: 5 });
+    const answer = harness.submit({ id: 'a', account: 'alice', amount: 5 }, { deadlineMs: 60_000 });
     while (credit.requests.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
     const stopped = router.stop();
     await expect
