@@ -41,6 +41,7 @@ import { NodeChildren } from './node-children.js';
 import { openNodeDatabase } from './node-database.js';
 import { type NodeLog, openNodeLog } from './node-log.js';
 import { recallNode, rememberNode } from './node-memory.js';
+import { nameTaken } from './refuse-namesake.js';
 import { StartError } from './start-error.js';
 import { waitForServers } from './wait-for-servers.js';
 import { withoutLogin } from './without-login.js';
@@ -106,10 +107,7 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
   const orphans = await records.endOrphans();
   if (orphans.length > 0) log.warn(`ended what an earlier node left running: pid ${orphans.join(', ')}`);
 
-  const namesakes = new AbortController();
-  const nats = await reachNats(settings, memory.nodeName, log, started, () =>
-    namesakes.abort(nameTaken(memory.nodeName)),
-  );
+  const nats = await reachNats(settings, memory.nodeName, log, started);
   const names = new Names(settings.prefix);
   const nc = await connect(nats.url, `spill-node ${memory.nodeName}`, settings);
   started.push(() => nc.close());
@@ -130,15 +128,15 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
   const wantedReplicas = settings.replicationFactor ?? (server?.cluster ? REPLICAS_IN_CLUSTER : 1);
   if (settings.cluster && nats.monitorUrl) {
     const { monitorUrl } = nats;
-    const either = AbortSignal.any([signal, namesakes.signal]);
     await waitForServers({
       nc,
       names,
       monitorUrl,
-      cluster: settings.cluster.name,
+      cluster: settings.cluster,
+      node: memory.nodeName,
       replicas: wantedReplicas,
       log,
-      signal: either,
+      signal,
     });
   }
   const namesake = await askPresence(nc, names, memory.nodeName);
@@ -348,7 +346,6 @@ async function reachNats(
   nodeName: string,
   log: NodeLog,
   started: (() => unknown)[],
-  onDuplicateName: () => void,
 ): Promise<{ url: string; syncVerified: boolean; monitorUrl: string | null }> {
   if (settings.nats !== null) {
     const syncVerified = await verifySync(settings);
@@ -362,18 +359,10 @@ async function reachNats(
     listen: settings.listen,
     cluster: settings.cluster,
     log,
-    onDuplicateName,
     onStarted: () => {},
   });
   started.push(() => server.stop());
   return { url: server.url, syncVerified: true, monitorUrl: server.monitorUrl };
-}
-
-function nameTaken(name: string): StartError {
-  return new StartError(
-    `node_name is ${JSON.stringify(name)}: a node of that name runs in this cluster; give this one another with ` +
-      '--node-name, and a --data-dir of its own',
-  );
 }
 
 async function connect(url: string, name: string, settings: Settings): ReturnType<typeof connectNats> {
