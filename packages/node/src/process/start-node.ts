@@ -55,6 +55,7 @@ const MOVES_MAX = 3;
 const SHARDS_MAX = 64;
 const SHARD_MEMORY_BYTES_MAX = 4 * 1024 ** 3;
 const ACTIONS_SHOWN = 100;
+const ASK_MS = 1_000;
 /** Of each log, where the server is one of a cluster and nothing else was said. */
 const REPLICAS_IN_CLUSTER = 3;
 
@@ -228,6 +229,7 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
 
   const table = openDataTable(database.config);
   started.push(() => table.close());
+  const ask = shardAsker(requesterOf(nc), names);
   const presence = new NodePresence({
     nc,
     names,
@@ -261,7 +263,7 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     placer,
     lease: await oncePlaced(() => Lease.open(nc, names, memory.nodeName, tuning.leaseTtlMs, replicas)),
     leaseTtlMs: tuning.leaseTtlMs,
-    ask: shardAsker(requesterOf(nc), names),
+    ask,
     table,
     limits: { pauseMsMax: tuning.maxPauseMs, copyMsMax: COPY_MS_MAX, tailRowsMax: TAIL_ROWS_MAX },
     logRetentionMs: tuning.logRetentionMs,
@@ -315,7 +317,12 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
   const endMarks = keepDirectMarksFew({
     table,
     topology: async () => (await store.require()).topology,
-    statusOf: (shard) => children.snapshot().find((child) => child.shard === shard)?.status ?? undefined,
+    statusOf: async (topology, shard) => {
+      const here = children.snapshot().find((child) => child.shard === shard);
+      if (here) return here.status ?? undefined;
+      const answer = await ask(topology, shard, { ask: 'status' }, ASK_MS);
+      return answer?.answer === 'status' ? answer.status : undefined;
+    },
     dedupeWindowMicros: tuning.dedupeWindowMs * 1000,
     maxClockSkewMicros: tuning.maxClockSkewMs * 1000,
     onError: (message) => log.error(message),
