@@ -244,7 +244,7 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
   const placer = new ShardPlacer({
     topology: store,
     poolLabels: settings.poolLabels,
-    alive: () => presence.alive(),
+    alive: (topology) => presence.alive(topology),
     logReachable: async (shard) => (await logLeadership(nc, names, shard)) === 'led',
     onMove: ({ reason, ...move }) =>
       actions
