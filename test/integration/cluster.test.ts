@@ -12,7 +12,7 @@ import { freePort, startCluster, type TestCluster } from '../support/spill-clust
 import { runNode, type TestNode } from '../support/spill-node.js';
 
 /** Three machines, as far as one can play them: three nodes with embedded servers, each with ports and a folder. */
-const SLOW_MS = 300_000;
+const SLOW_MS = 150_000;
 
 let postgres: TestPostgres;
 let cluster: TestCluster;

@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { changeShard, Names } from '@spill/core';
+import { changeShard, Names, registerNode } from '@spill/core';
 import { TopologyStore } from '@spill/node';
 import { connect, ErrorCode, type NatsConnection, type NatsError } from 'nats';
 import pg from 'pg';
@@ -167,7 +167,9 @@ describe('a node on its own', () => {
       const store = await TopologyStore.open(nc, new Names(), { create: false });
       const { node: name, assignment } = (await topologyOf(nc)).shards[0]!;
       const pid = node.childPids()['shard-1'] as number;
-      await store.change((topology) => changeShard(topology, 1, { node: 'elsewhere' }));
+      // Another node, which has not been silent for long: until it has, nobody takes the shard back from it.
+      const elsewhere = { name: 'elsewhere', labels: {}, since: new Date().toISOString() };
+      await store.change((topology) => changeShard(registerNode(topology, elsewhere), 1, { node: elsewhere.name }));
       await until('the process is ended', () => !isRunning(pid));
       // Longer than any restart would wait.
       await delay(1_000);

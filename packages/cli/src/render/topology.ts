@@ -63,7 +63,8 @@ function renderNodes(topology: TopologyReply): string[] {
   return [...names, ...new Set(others)].map((name) => {
     const node = topology.nodes.find((entry) => entry.name === name);
     const labels = Object.entries(node?.labels ?? {}).map(([key, value]) => `${key}=${value}`);
-    const known = node ? (labels.length > 0 ? ` (${labels.join(', ')})` : '') : ' (not in the topology)';
+    const marks = [...(node?.alive === false ? ['silent'] : []), ...(node?.draining ? ['draining'] : []), ...labels];
+    const known = node ? (marks.length > 0 ? ` (${marks.join(', ')})` : '') : ' (not in the topology)';
     const shards = topology.shards.filter((shard) => shard.node === name && shard.state !== 'retired');
     const table = renderTable(
       [

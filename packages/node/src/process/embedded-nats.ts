@@ -11,7 +11,6 @@ const STEADY_MS = 10_000;
 /** The same complaint is said once in this time. */
 const SAY_AGAIN_MS = 30_000;
 const KINDS_KEPT = 1_000;
-const DUPLICATE_NAME = /duplicate (server )?name/i;
 /** A server that can't write any more is started again after this, and as long as that lasts, again and again. */
 const WRITE_ERROR_RESTART_MS = 10_000;
 
@@ -24,8 +23,6 @@ export interface EmbeddedNatsOptions {
   /** null: it stands alone. */
   readonly cluster: ServerCluster | null;
   readonly log: NodeLog;
-  /** Another server of the cluster has this name. */
-  onDuplicateName(): void;
   /** Each time it has been started, also again. */
   onStarted(server: EmbeddedServer): void;
 }
@@ -66,7 +63,6 @@ export async function keepEmbeddedNats(options: EmbeddedNatsOptions): Promise<Em
     saidAt.set(kind, now);
     // Of waiting for others a node says more itself.
     if (!message.includes('Waiting for routing to be established')) log.warn(message);
-    if (DUPLICATE_NAME.test(message)) options.onDuplicateName();
   };
   const start = (port: number, monitorPort?: number): Promise<EmbeddedServer> =>
     startEmbeddedServer({

@@ -39,6 +39,7 @@ import { NodeChildren } from './node-children.js';
 import { openNodeDatabase } from './node-database.js';
 import { type NodeLog, openNodeLog } from './node-log.js';
 import { recallNode, rememberNode } from './node-memory.js';
+import { nameTaken } from './refuse-namesake.js';
 import { StartError } from './start-error.js';
 import { waitForServers } from './wait-for-servers.js';
 import { withoutLogin } from './without-login.js';
@@ -52,6 +53,7 @@ const MOVES_MAX = 3;
 const SHARDS_MAX = 64;
 const SHARD_MEMORY_BYTES_MAX = 4 * 1024 ** 3;
 const ACTIONS_SHOWN = 100;
+const ASK_MS = 1_000;
 /** Of each log, where the server is one of a cluster and nothing else was said. */
 const REPLICAS_IN_CLUSTER = 3;
 
@@ -107,10 +109,7 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
   const orphans = await records.endOrphans();
   if (orphans.length > 0) log.warn(`ended what an earlier node left running: pid ${orphans.join(', ')}`);
 
-  const namesakes = new AbortController();
-  const nats = await reachNats(settings, memory.nodeName, log, started, () =>
-    namesakes.abort(nameTaken(memory.nodeName)),
-  );
+  const nats = await reachNats(settings, memory.nodeName, log, started);
   const names = new Names(settings.prefix);
   const nc = await connect(nats.url, `spill-node ${memory.nodeName}`, settings);
   started.push(() => nc.close());
@@ -133,15 +132,15 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
   const wantedReplicas = settings.replicationFactor ?? (server?.cluster ? REPLICAS_IN_CLUSTER : 1);
   if (settings.cluster && nats.monitorUrl) {
     const { monitorUrl } = nats;
-    const either = AbortSignal.any([signal, namesakes.signal]);
     await waitForServers({
       nc,
       names,
       monitorUrl,
-      cluster: settings.cluster.name,
+      cluster: settings.cluster,
+      node: memory.nodeName,
       replicas: wantedReplicas,
       log,
-      signal: either,
+      signal,
     });
   }
   const namesake = await askPresence(nc, names, memory.nodeName);
@@ -233,6 +232,7 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
 
   const table = openDataTable(database.config);
   started.push(() => table.close());
+  const ask = shardAsker(requesterOf(nc), names);
   const presence = new NodePresence({
     nc,
     names,
@@ -247,7 +247,7 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
   const placer = new ShardPlacer({
     topology: store,
     poolLabels: settings.poolLabels,
-    alive: () => presence.alive(),
+    alive: (topology) => presence.alive(topology),
     logReachable: async (shard) => (await logLeadership(nc, names, shard)) === 'led',
     onMove: ({ reason, ...move }) =>
       actions
@@ -266,7 +266,7 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     placer,
     lease: await oncePlaced(() => Lease.open(nc, names, memory.nodeName, tuning.leaseTtlMs, replicas)),
     leaseTtlMs: tuning.leaseTtlMs,
-    ask: shardAsker(requesterOf(nc), names),
+    ask,
     table,
     limits: { pauseMsMax: tuning.maxPauseMs, copyMsMax: COPY_MS_MAX, tailRowsMax: TAIL_ROWS_MAX },
     logRetentionMs: tuning.logRetentionMs,
@@ -320,7 +320,12 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
   const endMarks = keepDirectMarksFew({
     table,
     topology: async () => (await store.require()).topology,
-    statusOf: (shard) => children.snapshot().find((child) => child.shard === shard)?.status ?? undefined,
+    statusOf: async (topology, shard) => {
+      const here = children.snapshot().find((child) => child.shard === shard);
+      if (here) return here.status ?? undefined;
+      const answer = await ask(topology, shard, { ask: 'status' }, ASK_MS);
+      return answer?.answer === 'status' ? answer.status : undefined;
+    },
     dedupeWindowMicros: tuning.dedupeWindowMs * 1000,
     maxClockSkewMicros: tuning.maxClockSkewMs * 1000,
     onError: (message) => log.error(message),
@@ -351,7 +356,6 @@ async function reachNats(
   nodeName: string,
   log: NodeLog,
   started: (() => unknown)[],
-  onDuplicateName: () => void,
 ): Promise<{ url: string; syncVerified: boolean; monitorUrl: string | null }> {
   if (settings.nats !== null) {
     const syncVerified = await verifySync(settings);
@@ -365,18 +369,10 @@ async function reachNats(
     listen: settings.listen,
     cluster: settings.cluster,
     log,
-    onDuplicateName,
     onStarted: () => {},
   });
   started.push(() => server.stop());
   return { url: server.url, syncVerified: true, monitorUrl: server.monitorUrl };
-}
-
-function nameTaken(name: string): StartError {
-  return new StartError(
-    `node_name is ${JSON.stringify(name)}: a node of that name runs in this cluster; give this one another with ` +
-      '--node-name, and a --data-dir of its own',
-  );
 }
 
 async function connect(url: string, name: string, settings: Settings): ReturnType<typeof connectNats> {

@@ -14,8 +14,8 @@ const HEARTBEAT_AGE_MICROS = 5_000_000;
 export interface DirectMarksOptions {
   readonly table: DataTable;
   readonly topology: () => Promise<Topology>;
-  /** The newest of each shard; undefined: not heard of. */
-  readonly statusOf: (shard: number) => ShardStatus | undefined;
+  /** The newest of each shard, on whichever node it runs; undefined: not heard of. */
+  readonly statusOf: (topology: Topology, shard: number) => Promise<ShardStatus | undefined>;
   readonly dedupeWindowMicros: number;
   readonly maxClockSkewMicros: number;
   readonly onError: (message: string) => void;
@@ -51,7 +51,7 @@ async function clear(options: DirectMarksOptions): Promise<void> {
   const watermarks: Watermark[] = [];
   for (const { id, state } of topology.shards) {
     if (state === 'retired') continue;
-    const status = options.statusOf(id);
+    const status = await options.statusOf(topology, id);
     if (!status || status.watermark === null || status.state === 'damaged' || status.state === 'opening') return;
     foldedUntil = Math.min(foldedUntil, now - status.foldLagMs * 1000 - HEARTBEAT_AGE_MICROS);
     const watermark = await options.table.watermark(id);

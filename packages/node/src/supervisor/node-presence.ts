@@ -61,12 +61,16 @@ export class NodePresence {
     await this.served?.drain();
   }
 
-  /** The nodes that were heard of within `silenceMs`, this one among them. */
-  alive(): Set<string> {
+  /**
+   * The nodes that were heard of within `silenceMs`, this one among them. One that is seen in a topology for the first
+   * time has as long to be heard of: nobody is dead because nobody has asked yet.
+   */
+  alive(topology: Topology | null = this.last): Set<string> {
     const { node, silenceMs } = this.options;
     const now = performance.now();
     // Right after a standstill the round that forgives it may not have come yet.
     if (now - this.roundAt > STALL_MS) this.forgive();
+    for (const { name } of topology?.nodes ?? []) if (!this.heardAt.has(name)) this.heardAt.set(name, now);
     const heard = [...this.heardAt].filter(([, at]) => now - at < silenceMs).map(([name]) => name);
     return new Set([node, ...heard]);
   }

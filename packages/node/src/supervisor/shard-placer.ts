@@ -17,7 +17,8 @@ import type { StoredTopology, TopologyStore } from '../nats/topology-store.js';
 export interface ShardPlacerOptions {
   readonly topology: TopologyStore;
   readonly poolLabels: PoolLabels;
-  alive(): ReadonlySet<string>;
+  /** Of the nodes of this topology. */
+  alive(topology: Topology): ReadonlySet<string>;
   /** Whether a shard's log has a leader and can be read. Never rejects. */
   logReachable(shard: number): Promise<boolean>;
   onMove(move: ShardMove): Promise<void>;
@@ -36,7 +37,7 @@ export class ShardPlacer {
 
   async round(topology: Topology): Promise<void> {
     const { poolLabels } = this.options;
-    const alive = this.options.alive();
+    const alive = this.options.alive(topology);
     this.noteAlive(alive);
     const placement = { alive, poolLabels };
     let newest = topology;
