@@ -31,12 +31,7 @@ export interface OwnShardOptions {
 export async function startOwnShard(options: OwnShardOptions): Promise<OwnShard> {
   const { natsUrl, dataDir, databaseUrl, shard } = options;
   const { settings } = readSettings({ flags: { ...options.flags, database_url: databaseUrl, data_dir: dataDir } });
-  const nc = await connectNats({ servers: natsUrl, name: 'the test, as a node', reconnect: false });
-  const store = await TopologyStore.open(nc, new Names(), { create: false });
-  const node = shardOf((await store.require()).topology, shard)!.node;
-  const { topology } = await store.change((before) => raiseAssignment(before, shard, node));
-  await nc.close();
-  const { assignment } = shardOf(topology, shard)!;
+  const { node, assignment } = await raise(natsUrl, shard);
   const start: StartShard = {
     type: 'start',
     role: 'shard',
@@ -67,6 +62,24 @@ export async function startOwnShard(options: OwnShardOptions): Promise<OwnShard>
   });
   child.send(start);
   return { pid: child.pid as number, assignment, exit, serving, end: () => end(child, exit) };
+}
+
+const RAISES_MAX = 5;
+
+/** Tried again where a busy server does not answer in time: two raises do no harm. */
+async function raise(natsUrl: string, shard: number, tries = 1): Promise<{ node: string; assignment: number }> {
+  const nc = await connectNats({ servers: natsUrl, name: 'the test, as a node', reconnect: false });
+  try {
+    const store = await TopologyStore.open(nc, new Names(), { create: false });
+    const { node } = shardOf((await store.require()).topology, shard)!;
+    const { topology } = await store.change((before) => raiseAssignment(before, shard, node));
+    return { node, assignment: shardOf(topology, shard)!.assignment };
+  } catch (error) {
+    if (tries === RAISES_MAX) throw error;
+  } finally {
+    await nc.close();
+  }
+  return raise(natsUrl, shard, tries + 1);
 }
 
 async function end(child: ChildProcess, exit: Promise<unknown>): Promise<void> {
