@@ -75,6 +75,7 @@ export class FoldLoop {
   private attempts = 0;
   private marksMax = EVERY_MARK;
   private setAsideAll = false;
+  private wantsLook = false;
   private stopped = false;
   private wake: (() => void) | null = null;
   private timer: NodeJS.Timeout | null = null;
@@ -105,6 +106,15 @@ export class FoldLoop {
     else if (this.wake && !this.timer) this.arm();
   }
 
+  /**
+   * Looks at the row though nothing is to be folded: a data table that was set back is otherwise noticed only at the
+   * next fold, which in a quiet shard may be never.
+   */
+  lookAgain(): void {
+    this.wantsLook = true;
+    this.wakeUp();
+  }
+
   /** Resolves when the watermark is at `sequence` or past it. */
   foldTo(sequence: number): Promise<void> {
     return new Promise((resolve) => {
@@ -133,7 +143,11 @@ export class FoldLoop {
   private async step(): Promise<number> {
     let range: FoldRange | null = null;
     try {
-      if (!this.at) return await this.look(await this.ports.table.watermark(this.settings.shard));
+      if (!this.at || this.wantsLook) {
+        const row = await this.ports.table.watermark(this.settings.shard);
+        this.wantsLook = false;
+        return this.at && isAt(row, this.at) ? 0 : await this.look(row);
+      }
       range = await this.ports.source.next(this.at.sequence, FOLD_ROWS_MAX, this.marksMax);
       if (!range) {
         this.reach();
@@ -236,7 +250,7 @@ export class FoldLoop {
 
   private isDue(): boolean {
     // The first look is due at once: it is what notices an older log or an older database.
-    if (!this.at || this.targets.length > 0 || this.refoldingTo > 0) return true;
+    if (!this.at || this.wantsLook || this.targets.length > 0 || this.refoldingTo > 0) return true;
     const { rows, records, ageMs } = this.ports.backlog();
     if (rows === 0) return records >= EMPTY_RECORDS_MAX;
     return rows >= this.settings.foldCount || ageMs >= this.settings.foldAgeMs;
@@ -273,4 +287,9 @@ export class FoldLoop {
     this.wake = null;
     wake?.();
   }
+}
+
+/** Whether the row is the one that was seen or left last; none stands for nothing folded. */
+function isAt(row: Watermark | null, at: Watermark): boolean {
+  return row ? row.sequence === at.sequence && row.hash === at.hash : at.sequence === 0;
 }

@@ -44,7 +44,7 @@ export class FoldSource {
   async next(watermark: number, rowsMax: number, marksMax: number): Promise<FoldRange | null> {
     if (watermark < this.foldedUpTo()) return this.fromLog(watermark, rowsMax);
     this.marks.dropUpTo(watermark);
-    const taken = this.marks.take(rowsMax, marksMax);
+    const taken = this.marks.take(rowsMax, marksMax) ?? this.marks.beyond(watermark);
     if (!taken) return null;
     const { sequence, number, hash } = taken.mark;
     const from = this.known.firstAfter(watermark);

@@ -20,6 +20,8 @@ export class RecordMarks {
   private readonly marks: RecordMark[] = [];
   /** Of these many at the front a fold is under way: they must stay as they are. */
   private taken = 0;
+  /** The last record of all, which stays when its mark is dropped. */
+  private newest: RecordMark | null = null;
   rows = 0;
   bytes = 0;
   records = 0;
@@ -30,6 +32,14 @@ export class RecordMarks {
     this.rows += record.rows;
     this.bytes += record.bytes;
     this.records += 1;
+    this.newest = {
+      sequence: record.sequence,
+      number: record.number,
+      hash: record.hash,
+      rows: 0,
+      bytes: 0,
+      since: record.now,
+    };
     const last = this.marks.at(-1);
     if (
       last &&
@@ -64,6 +74,14 @@ export class RecordMarks {
     this.taken = taken;
     const mark = this.marks[taken - 1];
     return mark && { mark, marks: taken };
+  }
+
+  /**
+   * The last record of all, where it is beyond `watermark` though no mark is: the data table was set back, and what was
+   * folded before is to be folded again up to there.
+   */
+  beyond(watermark: number): { mark: RecordMark; marks: number } | undefined {
+    return this.newest && this.newest.sequence > watermark ? { mark: this.newest, marks: 1 } : undefined;
   }
 
   /** The watermark is at `sequence`. */

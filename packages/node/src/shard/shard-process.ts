@@ -1,6 +1,5 @@
 /** The process of one shard. Started by a node with one assignment; ends for good when that is over. */
 import {
-  changeShard,
   Names,
   ReplyCode,
   type ShardAnswer,
@@ -21,6 +20,7 @@ import { answerQuestion, packAnswer } from './answer-questions.js';
 import { askForChunk } from './ask-for-chunk.js';
 import { LogRefusesError, openShard } from './open-shard.js';
 import { RecordMarks } from './record-marks.js';
+import { RefoldingMark } from './refolding-mark.js';
 import { Shard } from './shard.js';
 import { TopologyView } from './topology-view.js';
 import { readWitnessFiles, WitnessFile } from './witness-file.js';
@@ -122,6 +122,7 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
   const table = openDataTable(start.database, (error) =>
     channel.log('debug', `a connection to the database broke: ${error.message}`),
   );
+  const refolding = new RefoldingMark(topologies, start.shard, start.assignment, (newest) => view.take(newest));
   shard = new Shard(
     {
       state: opened.state,
@@ -144,15 +145,8 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
       damaged: (reason) => channel.send({ type: 'damaged', reason }),
       superseded,
       failed: (error) => fail(channel, error),
-      refolding: (refolding) => {
-        topologies
-          .change((topology) =>
-            (shardOf(topology, start.shard)?.refolding ?? false) === refolding
-              ? null
-              : changeShard(topology, start.shard, { refolding }),
-          )
-          .then(({ topology }) => view.take(topology))
-          .catch((error: Error) => fail(channel, error));
+      refolding: (said) => {
+        refolding.say(said).catch((error: Error) => fail(channel, error));
       },
       warn: (message) => channel.log('warn', `shard ${start.shard}: ${message}`),
     },

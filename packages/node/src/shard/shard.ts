@@ -377,6 +377,7 @@ export class Shard {
   }
 
   private tick(): void {
+    if (this.mode !== 'damaged') this.folds.lookAgain();
     this.auditing ??= this.audit()
       .catch((error: Error) => this.exits.failed(error))
       .finally(() => {
