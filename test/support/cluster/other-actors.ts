@@ -51,7 +51,10 @@ export class RouterActor implements Actor {
     const submitter = new lib.submitter.Submitter({
       requests,
       topology: cache,
-      direct: lib.directPathTo(dataTable),
+      direct: lib.directPathTo(dataTable, {
+        dedupeWindowMicros: TUNING.dedupeWindowMs * 1_000,
+        maxClockSkewMicros: TUNING.maxClockSkewMs * 1_000,
+      }),
       settings: { ...lib.submitter.SUBMITTER_DEFAULTS, directAfterMs: TUNING.directAfterMs },
     });
     this.reads = { requests, topology: cache, dataTable, slot: (account) => submitter.slot(account) };
@@ -84,6 +87,8 @@ export class SupervisorActor implements Actor {
       topology: outside.store(this),
       lease: lease as never,
       leaseTtlMs: TUNING.leaseTtlMs,
+      // One node: nothing is to be placed elsewhere.
+      placer: { round: async () => {} } as never,
       ask: lib.shardAsker(lib.requesterOf(outside.connection(this)), NAMES),
       table: outside.dataTable(this),
       limits: { pauseMsMax: TUNING.maxPauseMs, copyMsMax: 60_000, tailRowsMax: 1_000 },

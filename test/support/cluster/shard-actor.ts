@@ -34,6 +34,7 @@ export const TUNING: Tuning = {
   maxPauseMs: 100,
   coolDownMs: 30_000,
   leaseTtlMs: 5_000,
+  nodeSilenceMs: 5_000,
   heartbeatMs: 1_000,
   shardGrowthThreshold: 0.7,
   shardShrinkThreshold: 0.2,
