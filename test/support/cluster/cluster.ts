@@ -97,7 +97,6 @@ export class Cluster {
     for (const { id } of this.topology.shards) this.createLog(id, 0);
     for (const { id } of this.topology.shards) this.startShard(id);
     this.startRouter();
-    this.startRouter();
     this.startSupervisor();
     await this.runtime.settle();
     await this.flow(200);
@@ -343,6 +342,9 @@ export class Cluster {
       const was = before.migrations.find((migration) => migration.id === id)?.state;
       if (state !== was) this.count(`migrations ${state}`);
     }
+    for (const { id, refolding } of after.shards) {
+      if (refolding && !shardOf(before, id)?.refolding) this.count('refolding');
+    }
     for (const pool of POOLS) {
       for (const range of after.owners[pool]) {
         const state = shardOf(after, range.shard)?.state;
@@ -353,10 +355,10 @@ export class Cluster {
 
   /** A shard with nothing in flight is the replay of its log from where its last record says. */
   checkReplay(actor: ShardActor): void {
-    const { state, shard } = actor;
-    if (!actor.alive || !state || !shard || actor.phase !== 'serving' || !actor.isNewest) return;
+    const { state } = actor;
+    if (!actor.alive || !state || actor.phase !== 'serving' || !actor.isNewest) return;
     const log = this.outside.logs.get(actor.id) as LogModel;
-    if (log.stream.lastSequence !== state.sequence || shard.status().sequence !== state.sequence) return;
+    if (log.stream.lastSequence !== state.sequence || actor.acknowledged !== state.sequence) return;
     const { pool, largeThreshold, idHashKey } = state;
     const replayed = initialShardState({ shard: actor.id, pool, largeThreshold, idHashKey, slotOf });
     const from = readRecord(log.last()!.bytes).replayFrom;
@@ -406,6 +408,36 @@ export class Cluster {
     this.violated(`it does not come to rest: ${this.unrest().join('; ')}`);
   }
 
+  /** Acknowledged records of a log are gone; its processes end and are started again. */
+  async lose(shardAt: number, records: number): Promise<void> {
+    const witnessed = this.topology.shards.filter(({ id, state }) => {
+      const last = this.outside.logs.get(id)!.stream.lastSequence;
+      const remembers = this.newestWitness(id)?.sequence ?? 0;
+      return state !== 'retired' && remembers > Math.max(1, last - records);
+    });
+    const entry = witnessed[shardAt % Math.max(1, witnessed.length)];
+    if (!entry) return;
+    const log = this.outside.logs.get(entry.id) as LogModel;
+    this.cut.add(entry.id);
+    for (const actor of this.shards.get(entry.id) ?? []) actor.kill();
+    log.full = false;
+    log.stream.truncate(Math.min(records, log.stream.lastSequence - 1));
+    const until = this.runtime.nowMs + 60_000;
+    while (this.runtime.nowMs < until && !this.violation && !this.damaged.has(entry.id)) {
+      if (!this.shards.get(entry.id)?.at(-1)?.alive) this.startShard(entry.id);
+      await this.flow(1);
+    }
+    this.count('losses');
+    if (!this.damaged.has(entry.id)) {
+      this.violated(`shard ${entry.id} lost acknowledged records, a witness remembers them, and nobody was told`);
+    }
+  }
+
+  private newestWitness(shard: number): WitnessModel['witness'] | null {
+    const all = this.witnesses.filter((entry) => entry.shard === shard).map(({ witness }) => witness);
+    return all.sort((a, b) => b.assignment - a.assignment)[0] ?? null;
+  }
+
   private isAtRest(): boolean {
     return this.unrest().length === 0;
   }
@@ -428,7 +460,7 @@ export class Cluster {
       const newest = this.shards.get(id)?.at(-1);
       // A record whose fate is not known yet: its writer will give up and open again.
       if (newest?.shard && newest.state && newest.phase === 'serving') {
-        const sequences = new Set([newest.shard.status().sequence, newest.state.sequence, log.stream.lastSequence]);
+        const sequences = new Set([newest.acknowledged, newest.state.sequence, log.stream.lastSequence]);
         if (sequences.size > 1) unrest.push(`${newest.name} stores a record`);
       }
       if (state !== 'retired' && newest?.phase !== 'serving') unrest.push(`${newest?.name ?? id} is ${newest?.phase}`);

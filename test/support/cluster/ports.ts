@@ -30,6 +30,8 @@ export class Outside {
   readonly logs = new Map<number, LogModel>();
   private watchers: Watcher[] = [];
   private stored: { readonly json: string; readonly revision: number };
+  /** The newest document, read once; nobody changes what it is handed. */
+  topology: Topology;
 
   constructor(
     readonly lib: Library,
@@ -39,10 +41,7 @@ export class Outside {
     private readonly onTopology: (before: Topology, after: Topology) => void,
   ) {
     this.stored = { json: JSON.stringify(first), revision: 1 };
-  }
-
-  get topology(): Topology {
-    return JSON.parse(this.stored.json) as Topology;
+    this.topology = first;
   }
 
   /** Reads, changes and writes within one moment. */
@@ -60,6 +59,7 @@ export class Outside {
     }
     const before = this.topology;
     this.stored = { json, revision: revision + 1 };
+    this.topology = JSON.parse(json) as Topology;
     this.onTopology(before, this.topology);
     const { stored } = this;
     this.watchers = this.watchers.filter(({ actor }) => actor.alive);

@@ -64,6 +64,8 @@ export class ShardActor implements Actor {
   shard: Shard | null = null;
   view: TopologyView | null = null;
   ending = '';
+  /** Its last acknowledged record. */
+  acknowledged = 0;
 
   constructor(
     readonly id: number,
@@ -200,6 +202,7 @@ export class ShardActor implements Actor {
     return {
       write: (record: { logId: string; sequence: number; number: number; hash: string }) => {
         if (!this.alive) return;
+        this.acknowledged = record.sequence;
         entry.witness = { from: 'a file', assignment: this.assignment, ...record };
         if (!witnesses.includes(entry)) witnesses.push(entry);
       },

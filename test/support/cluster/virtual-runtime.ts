@@ -78,11 +78,17 @@ export class VirtualRuntime {
     patch(timersPromises, {
       setTimeout: (ms: number, value: unknown, options?: { signal?: AbortSignal }) =>
         new Promise((resolve, reject) => {
-          const handle = this.timer(() => resolve(value), ms, null);
-          options?.signal?.addEventListener('abort', () => {
+          const { signal } = options ?? {};
+          const abort = (): void => {
             clear(handle);
             reject(new Error('aborted'));
-          });
+          };
+          const done = (): void => {
+            signal?.removeEventListener('abort', abort);
+            resolve(value);
+          };
+          const handle = this.timer(done, ms, null);
+          signal?.addEventListener('abort', abort);
         }),
       setImmediate: () => new Promise<void>((resolve) => this.immediates.push(resolve)),
     });
