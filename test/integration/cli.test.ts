@@ -190,8 +190,8 @@ describe('the cluster', () => {
 
   test('performance of every process', async () => {
     const { stdout } = await spill('performance');
-    expect(stdout).toMatch(/^router +\d+ +serving/m);
-    expect(stdout).toMatch(/^shard 3 +\d+ +serving/m);
+    expect(stdout).toMatch(/^\S+ +router +\d+ +serving/m);
+    expect(stdout).toMatch(/^\S+ +shard 3 +\d+ +serving/m);
   });
 
   test('fold: everything stored before is in the rows afterwards', async () => {

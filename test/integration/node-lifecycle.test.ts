@@ -493,7 +493,7 @@ describe('the database', () => {
 });
 
 describe('operators', () => {
-  test('performance, fold, verify, and what is not there yet', async () => {
+  test('performance, fold, verify, a further shard', async () => {
     const node = await startNode();
     nodes.push(node);
     await withClient(node, async (nc) => {
@@ -508,7 +508,9 @@ describe('operators', () => {
         }>();
         return reply.shards.length === 3 && reply.shards.every((shard) => shard.transactions_per_s !== null);
       });
-      const refused = await nc.request('spill.supervisor.create_shard', '{"pool": "credit"}');
+      const made = await nc.request('spill.supervisor.create_shard', '{"pool": "credit"}', { timeout: 30_000 });
+      expect(made.json()).toEqual({ shard: 4 });
+      const refused = await nc.request('spill.supervisor.delete_shard', '{"shard": 2}');
       expect(refused.headers?.get('Nats-Service-Error-Code')).toBe('409');
       expect(refused.json<{ error: { code: string } }>().error.code).toBe('conflict');
       const unknown = await nc.request('spill.supervisor.fold', '{"shard": 99}');
