@@ -150,24 +150,32 @@ describe('three nodes, three copies of each log', () => {
     });
   });
 
-  test('a whole node stands still beyond its lease, and goes on', { timeout: TEST_MS }, async () => {
-    await harmOneByOne('stopping a node', await threeNodes(), async (node) => {
-      const pids = pidsOf(node);
-      for (const pid of pids) process.kill(pid, 'SIGSTOP');
-      const stoppedAt = performance.now();
-      return async () => {
-        await delay(Math.max(0, STOPPED_MS - (performance.now() - stoppedAt)));
-        for (const pid of pids) process.kill(pid, 'SIGCONT');
-      };
-    });
-  });
+  test.skipIf(!SOAK)(
+    'a whole node stands still beyond its lease, and goes on (npm run soak)',
+    { timeout: TEST_MS },
+    async () => {
+      await harmOneByOne('stopping a node', await threeNodes(), async (node) => {
+        const pids = pidsOf(node);
+        for (const pid of pids) process.kill(pid, 'SIGSTOP');
+        const stoppedAt = performance.now();
+        return async () => {
+          await delay(Math.max(0, STOPPED_MS - (performance.now() - stoppedAt)));
+          for (const pid of pids) process.kill(pid, 'SIGCONT');
+        };
+      });
+    },
+  );
 
-  test.skipIf(!mayMakeNetworks())('a node is cut off, and healed', { timeout: TEST_MS }, async () => {
-    network = makeNetwork(3);
-    const { cutOff, heal } = network;
-    await harmOneByOne('cutting a node off', await threeNodes(), async (_, place) => {
-      cutOff(place);
-      return async () => heal(place);
-    });
-  });
+  test.skipIf(!SOAK || !mayMakeNetworks())(
+    'a node is cut off, and healed (npm run soak, where networks can be made)',
+    { timeout: TEST_MS },
+    async () => {
+      network = makeNetwork(3);
+      const { cutOff, heal } = network;
+      await harmOneByOne('cutting a node off', await threeNodes(), async (_, place) => {
+        cutOff(place);
+        return async () => heal(place);
+      });
+    },
+  );
 });

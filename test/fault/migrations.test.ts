@@ -8,12 +8,12 @@ import { startNode, type TestNode } from '../support/spill-node.js';
  * Slots move while some thousand clients send: nothing acknowledged is lost, nothing counts twice, whatever is killed at
  * whichever step. Each test ends with the comparison of load.ts's model with the database and the pending sums.
  */
-const BACK_TO_BACK = SOAK ? 100 : 6;
+const BACK_TO_BACK = SOAK ? 100 : 4;
 const STEPS = ['copy', 'seal', 'finish', 'commit', 'settle'] as const;
 const VICTIMS = ['source', 'target', 'node', 'router', 'nats-server'] as const;
-/** In `npm test` a sample: each step and each victim once. */
-const CELLS = STEPS.flatMap((step, i) => VICTIMS.map((victim, j) => ({ step, victim, sampled: i === j }))).filter(
-  ({ sampled }) => SOAK || sampled,
+/** In `npm test` a sample of two; all twenty-five in `npm run soak`. */
+const CELLS = STEPS.flatMap((step) => VICTIMS.map((victim) => ({ step, victim }))).filter(
+  ({ step, victim }) => SOAK || (step === 'seal' && victim === 'target') || (step === 'finish' && victim === 'node'),
 );
 
 let postgres: TestPostgres;
