@@ -93,6 +93,9 @@ export class PostgresDataTable implements DataTable {
       ...options.connection,
       max: options.connectionsMax ?? (embedded ? 1 : 4),
     });
+    // A session that is ended while it is handed over has no listener just then, and an error without one ends the process.
+    // Whoever uses the connection meets the error again at the next statement.
+    pool.on('connect', (client) => client.on('error', () => {}));
     // The pool has already let it go.
     pool.on('error', (error) => options.onIdleError?.(error));
     this.context = {
