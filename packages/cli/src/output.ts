@@ -23,7 +23,7 @@ export function toJson(value: unknown): string {
 export function createOutput(json: boolean): Output {
   return {
     json,
-    colors: pc.createColors(process.stdout.isTTY && pc.isColorSupported),
+    colors: pc.createColors(process.stdout.isTTY === true && pc.isColorSupported),
     result(value, text) {
       const shown = json ? toJson(value) : text();
       if (shown !== '') process.stdout.write(shown.endsWith('\n') ? shown : `${shown}\n`);
