@@ -3,7 +3,8 @@
  * messages lost, late, repeated and out of order, any process killed at any step and started again, two supervisors at
  * work, migrations begun, given up and taken on, shards made and closed, a data table that goes away or back.
  *
- * A failure prints its seed and path; SPILL_CLUSTER_SEED and SPILL_CLUSTER_PATH run that very one again.
+ * A failure prints its seed and path; SPILL_CLUSTER_SEED and SPILL_CLUSTER_PATH run that very one again, and
+ * SPILL_CLUSTER_SHRINK=1 looks for a shorter one, which may take long.
  */
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
@@ -13,11 +14,16 @@ import { loadLibrary } from '../support/cluster/library.js';
 
 const lib = await loadLibrary(fileURLToPath(new URL('../../packages', import.meta.url)));
 
-const { SOAK, SPILL_CLUSTER_SEED: seed, SPILL_CLUSTER_PATH: path } = process.env;
+const { SOAK, SPILL_CLUSTER_SEED: seed, SPILL_CLUSTER_PATH: path, SPILL_CLUSTER_SHRINK: shrink } = process.env;
 const HOUR_MS = 3_600_000;
 
 function runs(few: number, many: number): fc.Parameters<unknown> {
-  return { numRuns: SOAK ? many : few, ...(seed ? { seed: Number(seed) } : {}), ...(path ? { path } : {}) };
+  return {
+    numRuns: SOAK ? many : few,
+    endOnFailure: !shrink,
+    ...(seed ? { seed: Number(seed) } : {}),
+    ...(path ? { path } : {}),
+  };
 }
 
 describe('a cluster', { timeout: SOAK ? 6 * HOUR_MS : HOUR_MS / 6 }, () => {

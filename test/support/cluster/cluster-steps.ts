@@ -10,7 +10,9 @@ const few = fc.nat(7);
 export type ClusterStep =
   | { readonly kind: 'flow'; readonly count: number }
   | { readonly kind: 'pass'; readonly ms: number }
-  | { readonly kind: 'deliver' | 'hold' | 'repeat' | 'drop'; readonly at: number }
+  | { readonly kind: 'deliver' | 'hold' | 'repeat' | 'drop' | 'delay' | 'late' | 'deaf'; readonly at: number }
+  | { readonly kind: 'old news'; readonly at: number; readonly back: number }
+  | { readonly kind: 'retry all' | 'read all'; readonly router: number }
   | {
       readonly kind: 'submit';
       readonly router: number;
@@ -51,13 +53,24 @@ export const clusterSteps: fc.Arbitrary<ClusterStep[]> = fc.array(
     },
     {
       weight: 8,
-      arbitrary: fc.record({ kind: kind('pass'), ms: fc.constantFrom(1, 20, 200, 250, 1_000, 5_500, 31_000) }),
+      arbitrary: fc.record({
+        kind: kind('pass'),
+        ms: fc.constantFrom(1, 20, 200, 250, 1_000, 1_500, 1_500, 5_500, 31_000),
+      }),
     },
     {
       weight: 16,
       arbitrary: fc.record({ kind: fc.constantFrom('deliver' as const, 'hold' as const, 'repeat' as const), at }),
     },
-    { weight: 3, arbitrary: fc.record({ kind: kind('drop'), at }) },
+    { weight: 2, arbitrary: fc.record({ kind: kind('drop'), at }) },
+    {
+      weight: 9,
+      arbitrary: fc.record({ kind: fc.constantFrom('delay' as const, 'delay' as const, 'late' as const), at }),
+    },
+    { weight: 3, arbitrary: fc.record({ kind: kind('deaf'), at: few }) },
+    { weight: 4, arbitrary: fc.record({ kind: kind('old news'), at: few, back: fc.nat(12) }) },
+    { weight: 6, arbitrary: fc.record({ kind: kind('retry all'), router: few }) },
+    { weight: 7, arbitrary: fc.record({ kind: kind('read all'), router: few }) },
     {
       weight: 18,
       arbitrary: fc.record({
@@ -70,9 +83,9 @@ export const clusterSteps: fc.Arbitrary<ClusterStep[]> = fc.array(
         deadlineMs,
       }),
     },
-    { weight: 14, arbitrary: fc.record({ kind: kind('retry'), router: few, at, deadlineMs }) },
+    { weight: 8, arbitrary: fc.record({ kind: kind('retry'), router: few, at, deadlineMs }) },
     { weight: 1, arbitrary: fc.record({ kind: kind('reuse'), router: few, at, deadlineMs }) },
-    { weight: 6, arbitrary: fc.record({ kind: kind('read'), router: few, account: few }) },
+    { weight: 3, arbitrary: fc.record({ kind: kind('read'), router: few, account: few }) },
     { weight: 6, arbitrary: fc.record({ kind: kind('kill shard'), at }) },
     { weight: 6, arbitrary: fc.record({ kind: kind('start shard'), at }) },
     {
@@ -157,6 +170,26 @@ async function take(cluster: Cluster, step: ClusterStep): Promise<void> {
       return runtime.carryOut(step.at % Math.max(1, tickets.length), 'later');
     case 'repeat':
       return runtime.carryOut(step.at % Math.max(1, tickets.length), 'at once', true);
+    case 'delay':
+      return runtime.delay(step.at % Math.max(1, tickets.length));
+    case 'late':
+      await runtime.arriveLate(step.at);
+      return;
+    case 'deaf': {
+      const [actor] = nth(
+        [...cluster.routers, ...cluster.aliveShards()].filter(({ alive }) => alive),
+        step.at,
+      );
+      if (actor) actor.deaf = !actor.deaf;
+      return;
+    }
+    case 'old news':
+      return cluster.oldNews(step.at, step.back);
+    case 'retry all':
+      return cluster.submit(step.router, clients.asked, 2_000);
+    case 'read all':
+      for (const account of clients.accounts) cluster.read(step.router, account, 3_000);
+      return;
     case 'drop':
       return runtime.drop(step.at % Math.max(1, tickets.length));
     case 'submit': {

@@ -12,6 +12,7 @@ const NAMES = new Names();
 
 export class RouterActor implements Actor {
   alive = true;
+  deaf = false;
   private submitter: Submitter | null = null;
   private reads: ReadOptions | null = null;
 

@@ -32,6 +32,8 @@ export class Outside {
   private stored: { readonly json: string; readonly revision: number };
   /** The newest document, read once; nobody changes what it is handed. */
   topology: Topology;
+  /** Every document there ever was, as a lagging replica may still hold it. */
+  readonly documents: string[] = [];
 
   constructor(
     readonly lib: Library,
@@ -42,6 +44,7 @@ export class Outside {
   ) {
     this.stored = { json: JSON.stringify(first), revision: 1 };
     this.topology = first;
+    this.documents.push(this.stored.json);
   }
 
   /** Reads, changes and writes within one moment. */
@@ -60,10 +63,12 @@ export class Outside {
     const before = this.topology;
     this.stored = { json, revision: revision + 1 };
     this.topology = JSON.parse(json) as Topology;
+    this.documents.push(json);
     this.onTopology(before, this.topology);
     const { stored } = this;
     this.watchers = this.watchers.filter(({ actor }) => actor.alive);
     for (const { actor, onChange } of this.watchers) {
+      if (actor.deaf) continue;
       const carryOut = (): void => {
         if (actor.alive) onChange({ topology: JSON.parse(stored.json) as Topology, revision: stored.revision });
       };

@@ -57,6 +57,7 @@ export interface ShardSurroundings {
 
 export class ShardActor implements Actor {
   alive = true;
+  deaf = false;
   phase: 'opening' | 'serving' | 'fold_only' | 'damaged' | 'dead' = 'opening';
   readonly name: string;
   readonly assignment: number;

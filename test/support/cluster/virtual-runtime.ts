@@ -11,6 +11,8 @@ import { Random } from '../random.js';
 export interface Actor {
   readonly name: string;
   alive: boolean;
+  /** Its watch of the topology has fallen silent. */
+  deaf?: boolean;
 }
 
 export interface Ticket {
@@ -42,6 +44,8 @@ const WALL_MS_AT_START = Date.UTC(2026, 0, 1);
 export class VirtualRuntime {
   nowMs = 1_000_000;
   readonly tickets: Ticket[] = [];
+  /** Held up somewhere: they arrive long after whoever sent them has given up, or never. */
+  private readonly late: Ticket[] = [];
   private readonly timers = new Set<Timer>();
   private immediates: (() => void)[] = [];
   private order = 0;
@@ -108,6 +112,7 @@ export class VirtualRuntime {
     this.restore = null;
     this.timers.clear();
     this.tickets.length = 0;
+    this.late.length = 0;
   }
 
   /**
@@ -171,6 +176,18 @@ export class VirtualRuntime {
 
   drop(at: number): void {
     this.tickets.splice(at, 1);
+  }
+
+  delay(at: number): void {
+    this.late.push(...this.tickets.splice(at, 1));
+  }
+
+  /** One of those that were held up arrives. False: there is none. */
+  async arriveLate(at: number): Promise<boolean> {
+    if (this.late.length === 0) return false;
+    this.tickets.unshift(...this.late.splice(at % this.late.length, 1));
+    await this.carryOut(0, 'at once');
+    return true;
   }
 
   /** Time goes on to `nowMs + ms`, and every timer that is due meanwhile fires. */
