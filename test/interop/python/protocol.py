@@ -199,7 +199,7 @@ async def errors_and_their_headers(c):
         ("spill.transactions.get", c.encode({"account": "a"}), "malformed", "400"),
         ("spill.transactions.get", c.encode({"account": "a", "id": "x", "more": 1}), "malformed", "400"),
         ("spill.shards.locate", c.encode({"shard": 4_000_000}), "not_found", "404"),
-        ("spill.supervisor.create_shard", c.encode({"pool": "credit"}), "conflict", "409"),
+        ("spill.supervisor.delete_shard", c.encode({"shard": 2}), "conflict", "409"),
     ]:
         error, headers = await c.error(subject, body)
         same((error["code"], headers["Nats-Service-Error-Code"]), (code, status))
