@@ -5,7 +5,7 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     testTimeout: 60_000,
     hookTimeout: 120_000,
-    // Two cores: real processes of several suites at once would only wait for each other.
-    maxWorkers: 2,
+    // Real processes wait for their disks more than for the cores: three suites at once keep two cores busy.
+    maxWorkers: 3,
   },
 });

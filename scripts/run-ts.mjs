@@ -1,21 +1,12 @@
 // Runs one TypeScript file of this repository: node scripts/run-ts.mjs FILE [ARG …]
-// Benchmarks share the tests' support code, which is TypeScript and never built; vite, which runs the tests, runs them.
+// Benchmarks share the tests' support code, which is TypeScript and never built. Its types are taken out as it is loaded
+// (typescript-hooks.mjs); everything else is loaded by Node itself, so that a benchmark's client runs as a user's does.
+import { register } from 'node:module';
 import { resolve } from 'node:path';
-import { createServer, createServerModuleRunner } from 'vite';
+import { pathToFileURL } from 'node:url';
 
 const [file, ...args] = process.argv.slice(2);
 if (!file) throw new Error('usage: node scripts/run-ts.mjs FILE [ARG …]');
 process.argv = [process.argv[0], resolve(file), ...args];
-const server = await createServer({
-  configFile: false,
-  logLevel: 'error',
-  appType: 'custom',
-  server: { middlewareMode: true, hmr: false, ws: false, watch: null },
-});
-const runner = createServerModuleRunner(server.environments.ssr, { hmr: false });
-try {
-  await runner.import(resolve(file));
-} finally {
-  await runner.close();
-  await server.close();
-}
+register('./typescript-hooks.mjs', import.meta.url);
+await import(pathToFileURL(resolve(file)).href);

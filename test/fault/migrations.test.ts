@@ -58,6 +58,8 @@ describe('slots move under load', () => {
       what: 'migrations back to back',
       ...target,
       rounds: 1,
+      // As hard as it can for a quarter of an hour, the load's model of every transaction would fill the memory.
+      ...(SOAK && { load: { restMs: 200 } }),
       harm: async ({ load }) => {
         for (let i = 0; i < BACK_TO_BACK; i++) {
           const to = i % 2 === 0 ? target.second : 1;

@@ -89,6 +89,8 @@ describe('what happens in PostgreSQL', () => {
     const load = await loadOn(node, 'a locked row');
     const holder = await session();
     await holder.query(`BEGIN; UPDATE accounts SET balance = balance WHERE id = 'hot-0'`);
+    // A first fold may have come before the lock.
+    const applied = await count(`spill.ledger WHERE account = 'hot-0' AND state = 'applied'`);
     await until('its transactions are set aside', async () => {
       return (
         (await count(`spill.ledger WHERE account = 'hot-0' AND state = 'set_aside' AND reason = 'row_locked'`)) > 0
@@ -103,7 +105,7 @@ describe('what happens in PostgreSQL', () => {
     expect(await count(`spill.ledger WHERE account <> 'hot-0' AND state = 'set_aside'`)).toBe(0);
     await load.finish();
     await rightIn(node, load, { mayStaySetAside: true });
-    expect(await count(`spill.ledger WHERE account = 'hot-0' AND state = 'applied'`)).toBe(0);
+    expect(await count(`spill.ledger WHERE account = 'hot-0' AND state = 'applied'`)).toBe(applied);
     await holder.query('COMMIT');
     await rightIn(node, load);
   });

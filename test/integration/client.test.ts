@@ -98,6 +98,20 @@ describe.each(['shards', 'router'] as const)('a client that goes through %s', (v
     expect(credit.requests).toHaveLength(before + 1);
   });
 
+  it('is taken where its clock is wrong, unlike a timestamp of its user', async () => {
+    const credit = await harness.shard(1);
+    await harness.router();
+    const spill = await client({ via });
+    // The client's clock is eleven minutes behind the cluster's.
+    const horizon = Date.now() * 1_000 + 60_000_000;
+    credit.horizon = horizon;
+    const slow = await spill.submit({ account: 'alice', amount: 5 });
+    expect(slow).toMatchObject({ status: 'stored', timestamp: expect.toSatisfy((at: number) => at >= horizon) });
+    const timestamp = Date.now() * 1_000;
+    const late = await spill.submit({ account: 'alice', amount: 5, timestamp });
+    expect(late).toMatchObject({ error: { code: 'expired' } });
+  });
+
   it('throws what can not be a transaction, or no list of them', async () => {
     await harness.shard(1);
     await harness.router();

@@ -5,10 +5,11 @@ import { Names, POOLS, type Topology } from '@spill/core';
 import { connectNats, TopologyStore } from '@spill/node';
 import { connect } from 'nats';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { freePort } from '../../packages/node/dist/nats/free-port.js';
 import { query, until } from '../support/fault.js';
 import { askOperator } from '../support/load-client.js';
 import { startPostgres, type TestPostgres } from '../support/postgres.js';
-import { freePort, startCluster, type TestCluster } from '../support/spill-cluster.js';
+import { startCluster, type TestCluster } from '../support/spill-cluster.js';
 import { runNode, type TestNode } from '../support/spill-node.js';
 
 /** Three machines, as far as one can play them: three nodes with embedded servers, each with ports and a folder. */
@@ -119,7 +120,9 @@ describe('three nodes with embedded servers', () => {
     }
   });
 
-  test('drain: a node gives its shards away, and its next start takes it back', { timeout: SLOW_MS }, async () => {
+  test('drain: a node gives its shards away, may be removed, and its next start takes it back', {
+    timeout: SLOW_MS,
+  }, async () => {
     const [first] = cluster.nodes as [TestNode];
     const acknowledged: string[] = [];
     let sending = true;
@@ -151,7 +154,13 @@ describe('three nodes with embedded servers', () => {
     const again = await runNode(['drain', '--data-dir', first.dataDir]);
     expect(again.code).toBe(0);
 
+    const operator = await connect({ servers: cluster.urls([1, 2]).split(',') });
+    const remove = async (): Promise<{ node?: string; error?: { message: string } }> =>
+      (await operator.request('spill.supervisor.remove_node', '{"node":"n1"}', { timeout: 5_000 })).json();
+    expect((await remove()).error?.message).toContain('it was heard of lately');
     expect(await first.stop()).toBe(0);
+    await until('n1 to be removed', async () => (await remove()).node === 'n1', 20_000);
+    expect((await readTopology()).nodes.map(({ name }) => name)).toEqual(['n2', 'n3']);
     await first.restart();
     topology = await readTopology();
     expect(topology.nodes.find(({ name }) => name === 'n1')?.draining).toBeUndefined();
@@ -160,7 +169,6 @@ describe('three nodes with embedded servers', () => {
       async () => (await readTopology()).shards.some(({ node }) => node === 'n1'),
       120_000,
     );
-    const operator = await connect({ servers: cluster.urls().split(',') });
     await askOperator(operator, 'spill.supervisor.fold', {});
     await operator.close();
     const rows = await query({ connectionString: databaseUrl }, `SELECT id FROM spill.ledger WHERE id LIKE 'drain-%'`);

@@ -3,6 +3,7 @@ import type { PostgresDataTable } from '@spill/node';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
+  anyLedger,
   folded,
   foldOf,
   foldRows,
@@ -149,10 +150,10 @@ describe('data table, locks (PostgreSQL only)', () => {
 
   it('answers unavailable on the direct path while the row is locked', async () => {
     await whileAnotherSession("UPDATE accounts SET balance = 1 WHERE id = 'a'", ['a']);
-    expect(await table.direct(transaction('a', '1', 5n))).toMatchObject({ outcome: 'unavailable' });
+    expect(await table.direct(transaction('a', '1', 5n), anyLedger)).toMatchObject({ outcome: 'unavailable' });
     expect(await table.ledger([{ account: 'a', id: '1' }])).toEqual([null]);
     await other.query('ROLLBACK');
-    expect((await table.direct(transaction('a', '1', 5n))).outcome).toBe('applied');
+    expect((await table.direct(transaction('a', '1', 5n), anyLedger)).outcome).toBe('applied');
   });
 
   it('refuses to move to an account whose row is locked, and leaves all as it was', async () => {
@@ -224,7 +225,7 @@ describe('data table, locks (PostgreSQL only)', () => {
     const direct = (async () => {
       for (let n = 0; n < 60; n += 1) {
         const account = accounts[(n * 7) % accounts.length]!;
-        const outcome = await table.direct(transaction(account, `direct-${n}`, 10n));
+        const outcome = await table.direct(transaction(account, `direct-${n}`, 10n), anyLedger);
         if (outcome.outcome === 'applied') count(account, 10n);
       }
     })();

@@ -3,6 +3,7 @@ import type { PostgresDataTable } from '@spill/node';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
+  anyLedger,
   folded,
   foldOf,
   freshDataTable,
@@ -45,6 +46,7 @@ describe('data table, roles and collations (PostgreSQL only)', () => {
     const missing = await limited.checkSchema();
     expect(missing.join('\n')).toContain('GRANT SELECT, UPDATE, INSERT ON "bank"."accounts" TO "shard"');
     await expect(limited.watermarks()).rejects.toThrow(DataTableSchemaError);
+    await expect(limited.watermarks()).rejects.toThrow(/permission denied for schema spill.*--grant-to ROLE/);
     expect((await limited.fold(foldOf(startOf(1), [['a', '1', 1n]]))).outcome).toBe('blocked');
     expect((await table.planSchema()).length).toBe(0);
 
@@ -56,7 +58,7 @@ describe('data table, roles and collations (PostgreSQL only)', () => {
     await owner.close();
     expect(await limited.checkSchema()).toEqual([]);
 
-    await limited.direct(transaction('a', 'd', 2n));
+    await limited.direct(transaction('a', 'd', 2n), anyLedger);
     const first = folded(
       await limited.fold(
         foldOf(startOf(1), [
@@ -84,7 +86,11 @@ describe('data table, roles and collations (PostgreSQL only)', () => {
     const [conflict] = await limited.listConflicts({ limit: 1 });
     await limited.resolveConflict(conflict!, NOTE);
     await limited.clearDirectMarks(0, []);
-    await limited.resetWatermark(startOf(1, 'ee'.repeat(16)), NOTE);
+    await limited.resetWatermark(
+      startOf(1, 'ee'.repeat(16)),
+      { id: (await limited.ledgerOf(1)).ledgerId, renew: true },
+      NOTE,
+    );
     await limited.readBalances(['a'], [1]);
     await limited.retrieve({ account: 'a', limit: 10 });
     await limited.accountTotals({ limit: 10 });

@@ -4,18 +4,9 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { checkClocks } from '../../packages/node/dist/doctor/check-clocks.js';
 import { DoctorFindings } from '../../packages/node/dist/doctor/doctor-finding.js';
 import { query, until } from '../support/fault.js';
+import { PLAIN_MAPPING } from '../support/plain-mapping.js';
 import { startPostgres, type TestPostgres } from '../support/postgres.js';
 import { startNode, type TestNode } from '../support/spill-node.js';
-
-const MAPPING = {
-  table: 'accounts',
-  idColumn: 'id',
-  idType: 'text',
-  balanceColumn: 'balance',
-  balanceType: 'int8',
-  minorUnits: 0,
-  createAccounts: false,
-} as const;
 
 let postgres: TestPostgres;
 let node: TestNode | null = null;
@@ -40,7 +31,7 @@ async function freshDatabase(): Promise<string> {
   const connection = { connectionString: databaseUrl };
   await query(connection, 'CREATE TABLE accounts (id text PRIMARY KEY, balance bigint NOT NULL)');
   await query(connection, "INSERT INTO accounts VALUES ('a', 0)");
-  table = new PostgresDataTable({ connection, mapping: MAPPING });
+  table = new PostgresDataTable({ connection, mapping: PLAIN_MAPPING });
   return databaseUrl;
 }
 
@@ -88,7 +79,7 @@ describe('doctor', () => {
     expect(said(findings, 'sync')).toContain('an acknowledgement means an fsync');
     for (const shard of [1, 2, 3]) expect(said(findings, `shard ${shard}`)).toMatch(/open on node .*, pid \d+/);
     expect(said(await ask({ dataDir: null }), 'sync')).toMatch(/^warn: it cannot be seen from here/);
-    expect(said(findings, 'clocks')).toMatch(/this machine, nats-server, the database: within \d+ ms/);
+    expect(said(findings, 'clocks')).toMatch(/this machine, nats-server, the database, node .+: within \d+ ms/);
   });
 
   test('tells what is set aside, what is a conflict, a process that is gone, a configuration that was changed', async () => {
@@ -99,8 +90,8 @@ describe('doctor', () => {
       { id: 't2', account: 'a', amount: -7 },
     ]);
     let findings = await ask();
-    expect(said(findings, 'set aside')).toMatch(/^warn: 1 transactions .*row_missing 1.*spill set-aside list/);
-    expect(said(findings, 'conflicts')).toMatch(/^error: 1 transactions .*spill conflicts list/);
+    expect(said(findings, 'set aside')).toMatch(/^warn: 1 transaction stored .*row_missing 1.*spill set-aside list/);
+    expect(said(findings, 'conflicts')).toMatch(/^error: 1 transaction with .*spill conflicts list/);
 
     const nc = await connect({ servers: node.natsUrl });
     const jsm = await nc.jetstreamManager();
@@ -132,7 +123,7 @@ describe('doctor', () => {
     node = await startNode({ databaseUrl: await freshDatabase(), args: ['--apply-schema'] });
     const away = new PostgresDataTable({
       connection: { connectionString: 'postgres://spill@127.0.0.1:1/x' },
-      mapping: MAPPING,
+      mapping: PLAIN_MAPPING,
     });
     try {
       const findings = await ask({ database: { kind: 'postgres', table: away } });
@@ -148,7 +139,7 @@ describe('doctor', () => {
     checkClocks(findings, [{ name: 'nats-server', aheadMicros: 70_000_000 }], 60_000);
     checkClocks(findings, [{ name: 'the database', aheadMicros: -40_000_000 }], 60_000);
     expect(findings.all.map(({ severity, message }) => `${severity}: ${message}`)).toEqual([
-      'error: the clock of nats-server is 70000 ms ahead of that of this machine, max_clock_skew is 60000 ms: horizons stand still. Let NTP set them',
+      'error: the clock of nats-server is 70000 ms ahead of that of this machine, max_clock_skew is 60000 ms: horizons stand still, and right timestamps may be refused. Let NTP set them',
       'warn: the clock of this machine is 40000 ms ahead of that of the database, half of max_clock_skew (60000 ms): let NTP set them',
     ]);
   });

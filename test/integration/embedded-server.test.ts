@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,7 +17,9 @@ import { endProcess } from '../../packages/node/dist/nats/end-process.js';
 import { freePort } from '../../packages/node/dist/nats/free-port.js';
 import { identityFromPs, isStillRunning, processIdentity } from '../../packages/node/dist/nats/process-identity.js';
 import { provideNatsServer } from '../../packages/node/dist/nats/provide-nats-server.js';
+import { readPeers } from '../../packages/node/dist/nats/server-peers.js';
 import { readServerSettings } from '../../packages/node/dist/nats/server-settings.js';
+import { until } from '../support/fault.js';
 
 let binary: string;
 let dataDir: string;
@@ -191,6 +193,35 @@ describe('an orphan', () => {
     await writeFile(embeddedServerFilePath(dataDir), '{"pid": 1');
     await expect(start()).rejects.toThrow(embeddedServerFilePath(dataDir));
     expect(await readFile(embeddedServerFilePath(dataDir), 'utf8')).toBe('{"pid": 1');
+  });
+});
+
+describe('servers of one cluster', () => {
+  it('take only those in that know its secret', { timeout: 60_000 }, async () => {
+    const ports = await Promise.all([freePort(), freePort(), freePort()]);
+    const secret = 'b1946ac92492d2347c6235b4d2611184';
+    const member = (place: number, secretHere: string | null): Promise<EmbeddedServer> =>
+      start({
+        dataDir: join(dataDir, `n${place}`),
+        serverName: `n${place}`,
+        cluster: {
+          name: 'test',
+          port: ports[place] as number,
+          join: place === 0 ? [] : [`127.0.0.1:${ports[0]}`],
+          secret: secretHere,
+        },
+      });
+    const first = await member(0, secret);
+    await member(1, secret);
+    await until('two servers to meet', async () => (await readPeers(first.monitorUrl)).servers === 2);
+    const { mode } = await stat(join(dataDir, 'n0', 'nats-server.conf'));
+    expect(mode & 0o777).toBe(0o600);
+
+    const stranger = await member(2, null);
+    await until('the stranger to be refused', () => lines.some((line) => /authorization|authentication/i.test(line)));
+    expect((await readPeers(stranger.monitorUrl)).servers).toBe(1);
+    expect((await readPeers(first.monitorUrl)).servers).toBe(2);
+    expect(lines.join()).not.toContain(secret);
   });
 });
 

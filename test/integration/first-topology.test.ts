@@ -1,12 +1,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { firstTopology, Names, type NodeEntry } from '@spill/core';
+import { firstTopology, Names, type NodeEntry, POOLS } from '@spill/core';
 import { connectNats, type NatsConnection, readSettings, TopologyStore } from '@spill/node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { HeartbeatStore, type StoredWitness } from '../../packages/node/dist/nats/heartbeat-store.js';
 import { provideNatsServer } from '../../packages/node/dist/nats/provide-nats-server.js';
 import { ensureTopology } from '../../packages/node/dist/process/ensure-topology.js';
+import { askHighestShard } from '../../packages/node/dist/process/node-database.js';
 import { openNodeLog } from '../../packages/node/dist/process/node-log.js';
 import { type NodeMemory, recallNode } from '../../packages/node/dist/process/node-memory.js';
 import { type PlainNatsServer, startPlainNatsServer } from '../support/plain-nats-server.js';
@@ -32,13 +33,27 @@ function node(name: string): NodeEntry {
   return { name, labels: {}, since: '2026-01-01T00:00:00.000Z' };
 }
 
-async function ensure(names: Names, flags: Record<string, unknown> = {}, name = 'node-a') {
+async function ensure(
+  names: Names,
+  flags: Record<string, unknown> = {},
+  name = 'node-a',
+  highestShard = async (): Promise<number> => 0,
+) {
   const dataDir = mkdtempSync(join(folder, 'data-'));
   const { settings } = readSettings({ env: {}, flags: { data_dir: dataDir, node_name: name, ...flags } });
   const memory = await recallNode(settings);
   const log = openNodeLog({ dataDir, json: false, stderr: { write: () => true } });
   const again = (more: Partial<NodeMemory> = {}) =>
-    ensureTopology({ nc, names, settings, memory: { ...memory, ...more }, replicas: 1, node: node(name), log });
+    ensureTopology({
+      nc,
+      names,
+      settings,
+      memory: { ...memory, ...more },
+      replicas: 1,
+      node: node(name),
+      log,
+      highestShard,
+    });
   return { settings, again, ...(await again()) };
 }
 
@@ -100,6 +115,55 @@ describe('the first topology', () => {
     expect(topology.shards.map((shard) => shard.node)).toEqual([owner, owner, owner]);
   });
 
+  test("an older cluster's shards in the database keep their numbers", async () => {
+    const names = new Names('seven');
+    const { stored } = await ensure(names, {}, 'node-a', async () => 41);
+    expect(stored.topology.shards.map(({ id, pool }) => [id, pool])).toEqual([
+      [42, 'credit'],
+      [43, 'debit'],
+      [44, 'large'],
+    ]);
+    expect(stored.topology.nextShard).toBe(45);
+    for (const pool of POOLS) {
+      expect(stored.topology.owners[pool]).toEqual([
+        { from: 0, to: stored.topology.slotCount, shard: 42 + POOLS.indexOf(pool) },
+      ]);
+    }
+    const { streams } = await nc.jetstreamManager();
+    expect((await streams.info(names.logStream(42))).state.last_seq).toBe(1);
+    await expect(streams.info(names.logStream(1))).rejects.toThrow();
+  });
+
+  test('a node that finds shards of its own cluster in the database, another was first, makes none', async () => {
+    const names = new Names('eight');
+    const second = await ensure(names, { database_url: 'postgres://spill@127.0.0.1/bank' }, 'node-b', async () => {
+      await ensure(names, { database_url: 'postgres://spill@127.0.0.1/bank' });
+      return 3;
+    });
+    expect(second.stored.topology.shards.map(({ id }) => id)).toEqual([1, 2, 3]);
+    await expect((await nc.jetstreamManager()).streams.info(names.logStream(4))).rejects.toThrow();
+  });
+
+  test('a database that is down at the first start is not waited for, and what may come of it is said', async () => {
+    const { settings } = readSettings({ env: {}, flags: { database_url: 'postgres://spill:secret@127.0.0.1:1/bank' } });
+    const written: string[] = [];
+    const log = openNodeLog({
+      dataDir: folder,
+      json: false,
+      stderr: {
+        write: (line: string) => {
+          written.push(line);
+          return true;
+        },
+      },
+    });
+    expect(await askHighestShard(settings, log)).toBe(0);
+    expect(written.join('')).toMatch(
+      /first start.*can't be reached.*numbered from 1.*older cluster.*'damaged'.*spill repair/,
+    );
+    expect(written.join('')).not.toContain('secret');
+  });
+
   test('how accounts are written is fixed', async () => {
     const names = new Names('six');
     await ensure(names);
@@ -145,6 +209,7 @@ test('a server without JetStream is refused, with the way out', async () => {
       replicas: 1,
       node: node('a'),
       log,
+      highestShard: async () => 0,
     });
     await expect(ensured).rejects.toThrow(/JetStream does not answer.*jetstream block/);
   } finally {

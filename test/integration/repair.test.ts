@@ -37,6 +37,7 @@ import { recordsOf, replaceLog } from '../support/tamper-log.js';
 
 const names = new Names('spill');
 const OLD = 'a'.repeat(32);
+const LEDGER = 'e'.repeat(32);
 const NOW = 2_000_000_000_000_000;
 
 let folder: string;
@@ -51,9 +52,14 @@ class FakeTable {
   resets: { watermark: Watermark; note: OperatorNote }[] = [];
 
   foldTotals = async (): Promise<FoldTotals[]> => this.totals;
-  watermark = async (shard: number): Promise<Watermark | null> =>
-    this.totals.find(({ watermark, current }) => current && watermark.shard === shard)?.watermark ?? null;
-  resetWatermark = async (watermark: Watermark, note: OperatorNote): Promise<void> => {
+  ledgerId = LEDGER;
+  ledgerOf = async (shard: number): Promise<{ ledgerId: string; watermark: Watermark | null }> => {
+    const row = this.totals.find(({ watermark, current }) => current && watermark.shard === shard);
+    return { ledgerId: this.ledgerId, watermark: row?.watermark ?? null };
+  };
+  resetWatermark = async (watermark: Watermark, ledger: { id: string; renew: boolean }, note: OperatorNote) => {
+    expect(ledger.id).toBe(this.ledgerId);
+    if (ledger.renew) this.ledgerId = 'f'.repeat(32);
     this.resets.push({ watermark, note });
     const nothing = { count: 0n, sum: 0n };
     const fresh = {
@@ -64,6 +70,7 @@ class FakeTable {
       conflicts: nothing,
     };
     this.totals = [...this.totals.map((row) => ({ ...row, current: false })), { ...fresh, current: true }];
+    return this.ledgerId;
   };
 }
 
@@ -99,7 +106,9 @@ beforeEach(async () => {
     secret: '1'.repeat(64),
     logIds,
   });
-  await store.create(changeShard(first, 1, { state: 'damaged', reason: 'the test broke it', assignment: 4 }));
+  await store.create(
+    changeShard(first, 1, { state: 'damaged', reason: 'the test broke it', assignment: 4, ledgerId: LEDGER }),
+  );
   await createLog(nc, names, { shard: 1, logId: OLD, replicas: 1, small: NO_SMALL_STATE });
   const log = await openLog();
   for (let sequence = 2; sequence <= 8; sequence++) {
@@ -156,6 +165,7 @@ function repair(part: Partial<RepairShard> = {}): ReturnType<typeof repairShard>
     table,
     shard: 1,
     acceptLoss: true,
+    acceptNewLedger: false,
     note: { who: 'op', why: 'disk died' },
     dataDir: null,
     now: () => NOW,
@@ -292,6 +302,23 @@ describe('repair', () => {
     expect(state.small).toMatchObject({ forgottenBelow: 0, foldedUpTo: rebased?.sequence });
     expect(state.small.horizon).toBeGreaterThan(Date.now() * 1_000 - 60_000_000);
     expect(state.small.horizon).toBeLessThan(Date.now() * 1_000 + 1_000_000);
+  });
+
+  test('into a ledger that was made anew takes a word of its own, and is remembered then', async () => {
+    table.ledgerId = 'd'.repeat(32);
+    table.totals = [];
+    const why = 'would count twice';
+    expect(await repair({ acceptLoss: false })).toMatchObject({
+      repaired: false,
+      new_ledger: expect.stringContaining(why),
+    });
+    await expect(repair()).rejects.toMatchObject({ code: 'conflict', message: expect.stringContaining(why) });
+    expect(table.resets).toEqual([]);
+    expect(await rebasedRecords()).toEqual([]);
+    expect((await repair({ acceptNewLedger: true })).repaired).toBe(true);
+    // Its id is a new one from here on: a dump from before is another ledger's.
+    expect(table.ledgerId).toBe('f'.repeat(32));
+    expect(shardOf((await store.require()).topology, 1)?.ledgerId).toBe(table.ledgerId);
   });
 
   test('makes a stream that is gone anew', async () => {

@@ -409,16 +409,25 @@ describe('a router whose shard is not where it was', () => {
     await harness.router();
     credit.onSubmit = (request) =>
       credit.reply({
-        statuses: Uint8Array.of(RowStatus.ahead, RowStatus.unavailable, RowStatus.expired).slice(
+        statuses: Uint8Array.of(RowStatus.ahead, RowStatus.ahead, RowStatus.unavailable, RowStatus.expired).slice(
           0,
           request.rows.length,
         ),
       });
     const { results } = (
-      await harness.submit(['a', 'b', 'c'].map((id) => ({ id, account: 'alice', amount: 1, timestamp: now() })))
+      await harness.submit(
+        ['a', 'b', 'c', 'd'].map((id) => ({
+          id,
+          account: 'alice',
+          amount: 1,
+          timestamp: now() + (id === 'a' ? 3_600_000_000 : 0),
+        })),
+      )
     ).json();
     expect(results.map((result: { error: { code: string } }) => result.error.code)).toEqual([
       'invalid_transaction',
+      // Ahead by the shard's clock alone.
+      'unavailable',
       'unavailable',
       'expired',
     ]);

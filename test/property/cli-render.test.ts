@@ -8,101 +8,15 @@ import {
   renderImportReport,
   renderRepair,
   renderSchema,
-  renderShards,
-  renderTopology,
   renderVerification,
   showText,
   showTimestamp,
 } from '@spill/cli';
 import { DataTableUnavailableError, OperatorActionError, SpillError } from '@spill/core';
-import { SettingsError, type TopologyReply } from '@spill/node';
+import { SettingsError } from '@spill/node';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { runs } from '../support/property-runs.js';
-
-const SHARD = { node: 'node-a', assignment: 3, state: 'open', replicas: 1, log_id: '0'.repeat(32) } as const;
-const TOPOLOGY: TopologyReply = {
-  epoch: 7,
-  hash: 'xxh64',
-  slot_count: 1024,
-  large_threshold: '1000000',
-  nodes: [
-    { name: 'node-a', labels: { disk: 'fast' }, since: '2026-11-24T07:00:00Z' },
-    { name: 'node-b', labels: {}, since: '2026-11-24T07:00:00Z' },
-  ],
-  shards: [
-    { ...SHARD, id: 1, pool: 'credit' },
-    { ...SHARD, id: 2, pool: 'debit', state: 'damaged', reason: 'record 17 is missing' },
-    { ...SHARD, id: 3, pool: 'large', node: 'node-b', refolding: true },
-    { ...SHARD, id: 4, pool: 'credit', node: 'node-b' },
-    { ...SHARD, id: 5, pool: 'credit', node: 'node-b', state: 'retired' },
-  ],
-  owners: {
-    credit: [
-      { from: 0, to: 512, shard: 1 },
-      { from: 512, to: 1024, shard: 4 },
-    ],
-    debit: [{ from: 0, to: 1024, shard: 2 }],
-    large: [{ from: 0, to: 1024, shard: 3 }],
-  },
-  draining: [{ shard: 1, pool: 'credit', slots: [{ from: 512, to: 1024 }], sealed_sequence: 90 }],
-  migrations: [{ id: 2, pool: 'credit', slots: [{ from: 7, to: 8 }], source: 1, target: 4, state: 'copying' }],
-};
-
-describe('the picture of a topology', () => {
-  test('says who owns what, what moves and what is wrong', () => {
-    expect(renderTopology(TOPOLOGY)).toBe(
-      [
-        'Epoch 7: 2 nodes, 4 shards. Amounts of 1,000,000 minor units and more go to the pool "large".',
-        '',
-        '           slot 0                                                      1023',
-        '  credit   ├────────────── 1 ──────────────┼───────────── 4 ──────────────┤',
-        '  debit    ├───────────────────────────── 2 ──────────────────────────────┤',
-        '  large    ├───────────────────────────── 3 ──────────────────────────────┤',
-        '',
-        'Node node-a (disk=fast)',
-        '  shard  pool    state    slots  owns    replicas  assignment',
-        '      1  credit  open       512  0-511          1           3',
-        '      2  debit   damaged   1024  0-1023         1           3',
-        '',
-        'Node node-b',
-        '  shard  pool    state                slots  owns      replicas  assignment',
-        '      3  large   open, folding again   1024  0-1023           1           3',
-        '      4  credit  open                   512  512-1023         1           3',
-        '',
-        'Draining: still holds what is to be folded for slots that it gave away',
-        '  shard 1 (credit): slots 512-1023, until it has folded record 90',
-        '',
-        'Moving',
-        '  migration 2 (credit): slots 7, shard 1 ▶ shard 4, copying',
-        '',
-        'Needs attention',
-        '  shard 2 (debit) is damaged: record 17 is missing; see "spill doctor" and "spill repair --help"',
-      ].join('\n'),
-    );
-  });
-
-  test('has bars of one width, however the slots are divided', () => {
-    const cuts = fc.uniqueArray(fc.integer({ min: 1, max: 1023 }), { maxLength: 200 });
-    fc.assert(
-      fc.property(cuts, (unsorted) => {
-        const edges = [0, ...unsorted.sort((a, b) => a - b), 1024];
-        const credit = edges.slice(1).map((to, i) => ({ from: edges[i] as number, to, shard: i + 1 }));
-        const lines = renderTopology({ ...TOPOLOGY, owners: { ...TOPOLOGY.owners, credit } }).split('\n');
-        const bar = (lines.find((line) => line.startsWith('  credit')) as string).slice(11);
-        expect(bar).toMatch(/^├[─┼ 0-9]{62}┤$/u);
-        if (edges.length === 2) expect(bar).toContain(' 1 ');
-      }),
-      runs(200),
-    );
-  });
-});
-
-test('shards are listed with their figures, or without where there are none', () => {
-  const text = renderShards(TOPOLOGY, null).split('\n');
-  expect(text).toHaveLength(6);
-  expect(text[2]).toMatch(/^ {4}2 {2}debit .* damaged .* record 17 is missing$/);
-});
 
 test('balances stand under their heads', () => {
   const big = 2n ** 100n;
@@ -153,6 +67,7 @@ describe('a repair', () => {
     log_id: null,
     kept: { from: 5, to: 17, transactions: 1_234 },
     folded_up_to: 9,
+    new_ledger: null,
     lost: [
       { from: 18, to: 20, transactions: 12, sum: '-550', why: 'records 18 to 20 were acknowledged' },
       { from: 21, to: 21, transactions: null, sum: null, why: 'record 21 is gone' },
@@ -205,6 +120,7 @@ describe('a verification', () => {
     checked: 12_942,
     accounts: 14,
     pending: 0,
+    ok: true,
     ...{ lost: 0, duplicated: 0, mismatched: 0, damaged: 0, conflicts: 0, drift: 0 },
     examples: none,
     accepted_losses: [],
@@ -217,15 +133,23 @@ describe('a verification', () => {
     );
   });
 
-  test.each(['lost', 'duplicated', 'mismatched', 'damaged', 'conflicts'] as const)('that found %s', (kind) => {
+  test.each(['lost', 'duplicated', 'mismatched', 'damaged'] as const)('that found %s', (kind) => {
     const findings = Array.from({ length: 20 }, (_, i) => ({ message: `finding ${i}` }));
-    const reply = { ...clean, [kind]: 2_000, examples: { ...none, [kind]: findings } };
+    const reply = { ...clean, ok: false, [kind]: 2_000, examples: { ...none, [kind]: findings } };
     expect(isClean(reply, false)).toBe(false);
     const lines = renderVerification(reply, false).split('\n');
     expect(lines[0]).toMatch(new RegExp(`^2,000 ${kind}: `));
     expect(lines.slice(1, 3)).toEqual(['    finding 0', '    finding 1']);
     expect(lines.slice(-2)[0]).toBe('    and more: --json has the first 20');
     expect(lines.at(-1)).toMatch(/^something is wrong: /);
+  });
+
+  test('open conflicts are told and are no finding', () => {
+    const reply = { ...clean, conflicts: 1, examples: { ...none, conflicts: [{ message: 'order-1' }] } };
+    expect(isClean(reply, true)).toBe(true);
+    const lines = renderVerification(reply, true).split('\n');
+    expect(lines[0]).toMatch(/^1 conflict: .*spill conflicts list/);
+    expect(lines.slice(1)).toEqual(['    order-1', expect.stringMatching(/^nothing lost, nothing twice: /)]);
   });
 
   test('an accepted loss is told and is no finding', () => {

@@ -192,7 +192,7 @@ class World {
       }
       case 'direct': {
         const [account, id, amount] = command.row;
-        await this.table.direct({ account, id, amount, timestamp: timestampOf(0, 0) });
+        await this.table.direct({ account, id, amount, timestamp: timestampOf(0, 0) }, () => true);
         return;
       }
       case 'lock':
@@ -322,6 +322,7 @@ class World {
       pool: 'credit',
       assignment,
       from: watermark,
+      ledgerId: null,
       to: { sequence: last, number: last, hash: last === 0 ? ZERO_HASH : hashOf(last) },
       rows: {
         length: parts.reduce((sum, part) => sum + part.length, 0),

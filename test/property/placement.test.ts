@@ -7,6 +7,7 @@ import {
   type PoolLabels,
   reassignShard,
   registerNode,
+  removeNode,
   type Topology,
   TopologyConflictError,
 } from '@spill/core';
@@ -173,5 +174,20 @@ describe('placement', () => {
     expect(() => drainNode(two, 'node-x')).toThrow(TopologyConflictError);
     const back = registerNode(drained, { name: 'node-a', labels: {}, since: '' });
     expect(back.nodes.some(({ draining }) => draining)).toBe(false);
+  });
+  it('removes a node that has no shards to run, and no other', () => {
+    const two = registerNode(topologyOf(3, 1n), { name: 'node-b', labels: {}, since: '' });
+    expect(() => removeNode(two, 'node-a')).toThrow(
+      'shards 1, 2, 3 are assigned to it; drain it first: spill-node drain --node node-a',
+    );
+    expect(() => removeNode(two, 'node-x')).toThrow('there is no node node-x: the nodes are node-a, node-b');
+    const removed = removeNode(two, 'node-b');
+    expect(removed.nodes.map(({ name }) => name)).toEqual(['node-a']);
+    expect(removed.epoch).toBe(two.epoch + 1);
+    const ended = {
+      ...two,
+      shards: two.shards.map((shard) => ({ ...shard, node: 'node-b', state: 'retired' as const })),
+    };
+    expect(removeNode(ended, 'node-b').shards).toEqual(ended.shards);
   });
 });

@@ -35,7 +35,7 @@ const NOW = 1_000_000;
 const STATES: Readonly<Record<ChildStateName, SupervisedChild['state']>> = {
   absent: { name: 'absent' },
   raising: { name: 'raising', predecessor: false, retryAt: null },
-  starting: { name: 'starting', startedAt: NOW, heardAt: null },
+  starting: { name: 'starting', heardAt: NOW },
   serving: { name: 'serving', since: NOW, heardAt: NOW },
   damaged: { name: 'damaged', heardAt: NOW },
   backing_off: { name: 'backing_off', until: NOW + 100 },
@@ -174,6 +174,36 @@ describe('replacing a silent process', () => {
   });
 });
 
+/** What a process says, if anything, and how long it is silent after that. */
+const words = fc.array(
+  fc.tuple(fc.integer({ min: 0, max: limits.bootMs - 250 }), fc.constant<ChildEvent>({ event: 'heard' })),
+  { maxLength: 8 },
+);
+
+describe('a process that starts on a busy machine', () => {
+  test('is left alone as long as it says something within its boot time, and serves then', () => {
+    fc.assert(
+      fc.property(words, fc.integer({ min: 0, max: limits.bootMs - 250 }), (heard, silentMs) => {
+        const { names, child } = run(at(STATES.starting), [...heard, [silentMs, { event: 'serving' }]]);
+        expect(names).toEqual([]);
+        expect(child.state.name).toBe('serving');
+      }),
+    );
+  });
+
+  test('is replaced where it hangs, after its boot time, and after 3 s once it has served', () => {
+    fc.assert(
+      fc.property(words, fc.boolean(), (heard, served) => {
+        const last: ChildEvent = { event: served ? 'serving' : 'heard' };
+        const { child, now } = run(at(STATES.starting), [...heard, [0, last]]);
+        const boundMs = served ? limits.silentMs : limits.bootMs;
+        expect(run(child, [[boundMs - 1, { event: 'tick' }]], now).names).toEqual([]);
+        expect(run(child, [[boundMs, { event: 'tick' }]], now).names).toEqual(['raise']);
+      }),
+    );
+  });
+});
+
 describe('back-off and failure', () => {
   /** A process that ends without having served, as often as it is started, for so many milliseconds. */
   function crashLoop(from: SupervisedChild, start: number, durationMs: number, waiting = false) {
@@ -226,7 +256,7 @@ describe('back-off and failure', () => {
   });
 
   test('serving ends a failure and is told', () => {
-    const failed: SupervisedChild = { ...at({ name: 'starting', startedAt: NOW, heardAt: NOW }), marked: true };
+    const failed: SupervisedChild = { ...at({ name: 'starting', heardAt: NOW }), marked: true };
     const step = stepChild(failed, { event: 'serving' }, NOW + 10);
     expect(step.actions).toEqual([{ action: 'mark_recovered' }]);
     expect(step.child.marked).toBe(false);
@@ -249,8 +279,8 @@ describe('back-off and failure', () => {
 
   test('a start that falls silent counts as one', () => {
     const starts = [NOW - 4, NOW - 3, NOW - 2, NOW - 1, NOW];
-    const { names, child } = run(at({ name: 'starting', startedAt: NOW, heardAt: NOW }, starts), [
-      [3_250, { event: 'tick' }],
+    const { names, child } = run(at({ name: 'starting', heardAt: NOW }, starts), [
+      [limits.bootMs + 250, { event: 'tick' }],
     ]);
     expect(names).toEqual(['end', 'mark_failed']);
     expect(child.state.name).toBe('failed');

@@ -270,3 +270,15 @@ describe('every error names key, value, place and the way out', () => {
     expect(problems({ configFile: file([1]) })[0]).toMatch(/must hold one JSON object/);
   });
 });
+
+test('a secret is checked, and never shown', () => {
+  const cluster = { cluster: 'bank', database_url: 'postgres://db/bank' };
+  const secret = 'b1946ac92492d2347c6235b4d2611184';
+  expect(read({ flags: cluster, env: { SPILL_CLUSTER_SECRET: secret } }).settings.cluster).toMatchObject({ secret });
+  expect(read({ flags: cluster }).settings.cluster).toMatchObject({ secret: null });
+  expect(problems({ flags: cluster, env: { SPILL_CLUSTER_SECRET: 'hunter2' } })).toEqual([
+    expect.stringMatching(/^cluster_secret is \*\*\* \(SPILL_CLUSTER_SECRET\): must be 16 to 128 letters/),
+  ]);
+  const alone = problems({ env: { SPILL_CLUSTER_SECRET: secret } });
+  expect(alone).toEqual([expect.stringMatching(/^cluster_secret is \*\*\* .*is for a cluster of embedded servers/)]);
+});

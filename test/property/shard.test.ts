@@ -32,6 +32,7 @@ import {
 } from '@spill/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { adoptedRows } from '../support/adopted-rows.js';
 import { batchOf, type Row, rawBatch, rowsOf } from '../support/batch-rows.js';
 import { comparable } from '../support/comparable-state.js';
 import { runs } from '../support/property-runs.js';
@@ -406,7 +407,6 @@ class Run {
       }
       case 'sweep':
         this.state.known.sweep(step.budget);
-        for (const adoption of this.state.adoptions.values()) adoption.sweep(step.budget);
         break;
     }
   }
@@ -462,7 +462,7 @@ class Run {
     expect([...known.entries()].map((entry) => `${known.account(entry)} ${known.id(entry)}`)).toEqual(
       this.model.known.map(({ account, id }) => `${account} ${id}`),
     );
-    const adopted = [...this.state.adoptions.values()].flatMap((adoption) => [...adoption.rows()]);
+    const adopted = [...this.state.adoptions.values()].flatMap(adoptedRows);
     expect(adopted.map(({ account, id, shard, sequence }) => `${account} ${id} ${shard} ${sequence}`).sort()).toEqual(
       this.model.adopted
         .filter(({ forgotten }) => !forgotten)

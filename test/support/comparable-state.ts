@@ -1,4 +1,5 @@
 import type { ShardState } from '@spill/core';
+import { adoptedRows } from './adopted-rows.js';
 
 /**
  * What of a shard's state must be the same after a replay: everything but how memory is laid out (account numbers,
@@ -13,7 +14,7 @@ export function comparable(state: ShardState): Record<string, unknown> {
         migration: adoption.migration,
         slots: adoption.slots,
         settled: adoption.settled,
-        rows: [...adoption.rows()],
+        rows: adoptedRows(adoption),
       }))
       .sort((a, b) => a.migration - b.migration),
     known: [...known.entries()].map((entry) => ({

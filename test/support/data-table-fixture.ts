@@ -109,6 +109,7 @@ export function foldOf(from: Watermark, rows: readonly Row[], options: Partial<F
     pool: 'credit',
     assignment: from.assignment,
     from,
+    ledgerId: null,
     to: { sequence, number: from.number + 1, hash: hashOf(sequence) },
     rows: foldRows(rows, sequence),
     ...options,
@@ -134,6 +135,9 @@ export function timestampOf(sequence: number, index: number): number {
 export function hashOf(sequence: number): string {
   return createHash('sha256').update(String(sequence)).digest('hex').slice(0, 32);
 }
+
+/** For direct writes of tests that have one ledger only. */
+export const anyLedger = (): boolean => true;
 
 export function transaction(account: string, id: string, amount: bigint, timestamp = timestampOf(0, 0)): Transaction {
   return { account, id, amount, timestamp };

@@ -193,7 +193,7 @@ function toShardTransaction(row: FakeRow & { sequence: number }) {
   return { id: row.id, amount: row.amount.toString(), timestamp: row.timestamp, sequence: row.sequence };
 }
 
-function rowsOf(bytes: Uint8Array): FakeRow[] {
+export function rowsOf(bytes: Uint8Array): FakeRow[] {
   const batch = readBatch(bytes);
   const decoder = new TextDecoder();
   let at = batch.idsAt;

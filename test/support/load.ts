@@ -25,6 +25,8 @@ export interface LoadOptions {
   readonly singles?: number;
   /** Clients that send batches of up to 50. */
   readonly batches?: number;
+  /** How long each client rests before it sends the next; absent: not at all. */
+  readonly restMs?: number;
   /** As the cluster has it: 1,000,000. */
   readonly largeThreshold?: number;
   /** Goes on with what an earlier load was told. */
@@ -37,6 +39,8 @@ export interface LoadOptions {
   readonly probes?: number;
   /** Whether some are sent twice; not where ids are forgotten so soon that a second one could be stored too. */
   readonly duplicates?: boolean;
+  /** Only amounts of these pools; all three where absent. */
+  readonly pools?: readonly Pool[];
   /** What the probes' rows held before; 0 where absent. */
   readonly opening?: bigint;
 }
@@ -48,7 +52,7 @@ export interface Load {
   readonly inFlightMax: number;
   /** Balances of probes that were read and were right. */
   readonly balancesRead: number;
-  /** Resolves once in each pool so many transactions were stored that were first sent after this call. */
+  /** Resolves once in each of its pools so many transactions were stored that were first sent after this call. */
   flows(count?: number, waitMs?: number): Promise<void>;
   /** Sends nothing new, and resolves when everything that is tried again has been acknowledged. */
   finish(): Promise<void>;
@@ -107,6 +111,7 @@ class LoadRun implements Load {
   balancesRead = 0;
   private readonly random: Random;
   private readonly prefix: string;
+  private readonly pools: readonly Pool[];
   private readonly recent: LoadTransaction[] = [];
   private readonly workers: Promise<void>[] = [];
   private flowing: Flow[] = [];
@@ -122,6 +127,7 @@ class LoadRun implements Load {
   ) {
     this.random = new Random(options.seed);
     this.prefix = options.prefix ?? '';
+    this.pools = options.pools ?? POOLS;
     this.model = options.model ?? new LoadModel(options.largeThreshold ?? LARGE_THRESHOLD);
   }
 
@@ -179,6 +185,7 @@ class LoadRun implements Load {
       // A client that died: what it sent may have taken effect, and nobody asks again.
       const tries = this.random.chance(0.03) ? 1 : Number.POSITIVE_INFINITY;
       await this.untilAnswered(client, transactions, tries);
+      if (this.options.restMs) await delay(this.options.restMs);
     }
   }
 
@@ -225,7 +232,7 @@ class LoadRun implements Load {
     for (const flow of this.flowing) {
       if (from <= flow.from) continue;
       flow.counts[pool] += 1;
-      if (POOLS.some((other) => flow.counts[other] < flow.count)) continue;
+      if (this.pools.some((other) => flow.counts[other] < flow.count)) continue;
       this.flowing = this.flowing.filter((other) => other !== flow);
       flow.resolve();
     }
@@ -259,10 +266,13 @@ class LoadRun implements Load {
 
   private newAmount(): number {
     const { largeThreshold } = this.model;
-    const magnitude = this.random.chance(0.2)
-      ? largeThreshold + this.random.int(0, 1_000)
-      : this.random.int(1, Math.min(1_000, largeThreshold - 1));
-    return this.random.chance(0.5) ? magnitude : -magnitude;
+    for (;;) {
+      const magnitude = this.random.chance(0.2)
+        ? largeThreshold + this.random.int(0, 1_000)
+        : this.random.int(1, Math.min(1_000, largeThreshold - 1));
+      const amount = this.random.chance(0.5) ? magnitude : -magnitude;
+      if (this.pools.includes(this.model.poolOf(amount))) return amount;
+    }
   }
 
   /**
@@ -289,6 +299,7 @@ class LoadRun implements Load {
         if (this.stopping) this.gaveUp.push(`the balance of ${account}`);
       } else if (balance === sum) this.balancesRead += 1;
       else this.model.violation(transaction, `then the balance was ${balance}, and ${sum} was acknowledged`);
+      if (this.options.restMs) await delay(this.options.restMs);
     }
   }
 }

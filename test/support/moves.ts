@@ -1,6 +1,31 @@
-import { beginMigration, Names, POOLS, type Pool, type SlotSpan, type Topology } from '@spill/core';
+import { setTimeout as delay } from 'node:timers/promises';
+import {
+  beginMigration,
+  Names,
+  POOLS,
+  type Pool,
+  type SlotSpan,
+  type Topology,
+  TopologyConflictError,
+} from '@spill/core';
 import { connectNats, TopologyStore } from '@spill/node';
+import { NatsError } from 'nats';
 import { until } from './fault.js';
+
+const TELLS_MS = 30_000;
+
+/** A server that was just healed, and through which a client may be connected, can't tell for some seconds. */
+async function onceTold<T>(ask: () => Promise<T>): Promise<T> {
+  const end = performance.now() + TELLS_MS;
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof NatsError) || performance.now() > end) throw error;
+    }
+    await delay(100);
+  }
+}
 
 /** Operator's hands on a cluster's topology: begins migrations and waits for their ends. */
 export class Moves {
@@ -11,11 +36,11 @@ export class Moves {
 
   static async on(natsUrl: string): Promise<Moves> {
     const nc = await connectNats({ servers: natsUrl.split(','), name: 'test moves', reconnect: true });
-    return new Moves(await TopologyStore.open(nc, new Names(), { create: false }), nc);
+    return new Moves(await onceTold(() => TopologyStore.open(nc, new Names(), { create: false })), nc);
   }
 
-  async topology(): Promise<Topology> {
-    return (await this.store.require()).topology;
+  topology(): Promise<Topology> {
+    return onceTold(async () => (await this.store.require()).topology);
   }
 
   /** A second shard in a pool. */
@@ -37,8 +62,24 @@ export class Moves {
     return reply.json<{ state: string }>().state;
   }
 
-  /** Begins to move slots to `target`, from whichever one shard owns the most of the pool's slots besides it. */
+  /**
+   * Begins to move slots to `target`, from whichever one shard owns the most of the pool's slots besides it; after what the
+   * cluster's own planner moves just then.
+   */
   async begin(pool: Pool, target: number, slots?: readonly SlotSpan[]): Promise<number> {
+    let id = 0;
+    await until('nothing else to move', async () => {
+      try {
+        id = await this.tryToBegin(pool, target, slots);
+      } catch (error) {
+        if (!(error instanceof TopologyConflictError)) throw error;
+      }
+      return id > 0;
+    });
+    return id;
+  }
+
+  private async tryToBegin(pool: Pool, target: number, slots?: readonly SlotSpan[]): Promise<number> {
     let id = 0;
     await this.store.change((topology) => {
       id = topology.nextMigration;

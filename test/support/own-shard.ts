@@ -25,6 +25,8 @@ export interface OwnShardOptions {
   /** As the settings of a node. */
   readonly flags?: Parameters<typeof readSettings>[0]['flags'];
   readonly env?: NodeJS.ProcessEnv;
+  /** Anything that it says. */
+  readonly onMessage?: (message: ChildToNode) => void;
 }
 
 /** Raises the shard's assignment as its node would, and starts a process for it. */
@@ -54,6 +56,7 @@ export async function startOwnShard(options: OwnShardOptions): Promise<OwnShard>
   const exit = once(child, 'exit').then(([code]) => code as number | null);
   const serving = new Promise<void>((resolve, reject) => {
     child.on('message', (message: ChildToNode) => {
+      options.onMessage?.(message);
       if (message.type === 'serving') resolve();
       if (message.type === 'log') said.push(message.message);
       if (message.type === 'damaged') reject(new Error(message.reason));

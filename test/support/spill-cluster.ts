@@ -1,8 +1,7 @@
-import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from '../../packages/node/dist/nats/free-port.js';
 import { startNode, type TestNode } from './spill-node.js';
 
 export interface TestCluster {
@@ -23,20 +22,6 @@ export interface StartCluster {
   readonly network?: TestNetwork;
   readonly args?: (place: number) => readonly string[];
   readonly env?: Readonly<Record<string, string>>;
-}
-
-/** A port that is free now, below those that the system gives to outgoing connections. */
-export async function freePort(): Promise<number> {
-  for (;;) {
-    const port = 10_000 + Math.floor(Math.random() * 20_000);
-    const server = createServer();
-    const taken = once(server, 'error').then(() => true);
-    server.listen(port, '127.0.0.1');
-    if (await Promise.race([taken, once(server, 'listening').then(() => false)])) continue;
-    server.close();
-    await once(server, 'close');
-    return port;
-  }
 }
 
 /** One network namespace a node, all on one bridge. */

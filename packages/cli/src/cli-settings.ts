@@ -10,6 +10,8 @@ export interface CliSettings {
   /** How long to wait for an answer, milliseconds. */
   readonly timeoutMs: number;
   readonly settings: Settings;
+  /** Settings that were said; the rest are defaults. */
+  readonly given: ReadonlySet<SettingKey>;
   /** What in the environment looks like a setting and is none; a sentence each. */
   readonly warnings: readonly string[];
 }
@@ -42,8 +44,8 @@ export function readCliSettings(options: Options, defaultTimeoutMs: number): Cli
       .filter((key) => FLAGS.includes(key))
       .map((key) => [key, options[camelCase(key)]]),
   );
-  const { settings, warnings } = readSettings({ flags, configFile: options.config as string | undefined });
-  return { nats: natsUrl(options, settings), timeoutMs: timeout(options, defaultTimeoutMs), settings, warnings };
+  const { settings, given, warnings } = readSettings({ flags, configFile: options.config as string | undefined });
+  return { nats: natsUrl(options, settings), timeoutMs: timeout(options, defaultTimeoutMs), settings, given, warnings };
 }
 
 function natsUrl(options: Options, settings: Settings): string {

@@ -1,5 +1,13 @@
-import { findEmbeddedDatabase, PostgresDataTable, type Settings } from '@spill/node';
+import {
+  clusterMapping,
+  findEmbeddedDatabase,
+  PostgresDataTable,
+  plainServers,
+  readTopology,
+  type Settings,
+} from '@spill/node';
 import { usageError } from './cli-error.js';
+import type { CliSettings } from './cli-settings.js';
 
 /** A person would rather wait than try again. */
 const CONNECT_MS_MAX = 10_000;
@@ -7,6 +15,31 @@ const CONNECT_MS_MAX = 10_000;
 export interface OpenDataTable {
   /** Who the GRANTs of `schema apply` are for, where nodes connect as another role. */
   readonly grantTo?: string;
+}
+
+/** What may be done with a mapping that nobody compared with the cluster's: nothing here adds to a row. */
+export type UncheckedDataTable = Omit<PostgresDataTable, 'fold' | 'direct' | 'retrySetAside' | 'moveSetAside'>;
+
+/**
+ * The data table for commands that add to rows, with the mapping that its cluster's nodes fold with.
+ *
+ * @throws SpillError `unavailable` where the cluster is away; SettingsError where the settings contradict it; a usage
+ *   error where the database is not the one that this cluster folds into.
+ */
+export async function openRowsOfCluster({ nats, timeoutMs, settings, given }: CliSettings): Promise<PostgresDataTable> {
+  const topology = await readTopology({ servers: nats, prefix: settings.prefix, timeoutMs });
+  const table = openDataTable({ ...settings, mapping: clusterMapping(topology, settings.mapping, given) });
+  try {
+    const logs = new Set(topology.shards.map(({ logId }) => logId));
+    if ((await table.watermarks()).some(({ logId }) => logs.has(logId))) return table;
+    throw usageError(
+      `this database holds nothing that the cluster at ${plainServers(nats)} has folded: name the cluster with --nats ` +
+        'and --prefix, and its database with --database-url or --data-dir',
+    );
+  } catch (error) {
+    await table.close();
+    throw error;
+  }
 }
 
 /**

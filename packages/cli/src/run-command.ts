@@ -3,7 +3,7 @@ import { noServerError, OperatorClient, type PostgresDataTable } from '@spill/no
 import { connect, type SpillClient } from '@spill/node/client';
 import type { Command } from 'commander';
 import { type CliSettings, type Options, readCliSettings } from './cli-settings.js';
-import { type OpenDataTable, openDataTable } from './open-data-table.js';
+import { type OpenDataTable, openDataTable, openRowsOfCluster, type UncheckedDataTable } from './open-data-table.js';
 import { createOutput, type Output } from './output.js';
 
 /** What a command works with. What it opens is closed after it, whether it fails or not. */
@@ -15,7 +15,9 @@ export interface CommandContext extends CliSettings {
   /** @throws SpillError `unavailable` where no server answers. */
   client(): Promise<SpillClient>;
   /** Opened at its first use: a database that is away is told there. */
-  dataTable(options?: OpenDataTable): PostgresDataTable;
+  dataTable(options?: OpenDataTable): UncheckedDataTable;
+  /** The same, for a command that adds to rows: with the cluster's mapping, or not at all. */
+  rowsOfCluster(): Promise<PostgresDataTable>;
 }
 
 /** Its arguments as commander gives them; a rest argument is an array. Returns the exit code; nothing: 0. */
@@ -50,6 +52,11 @@ export function onRun(command: Command, defaultTimeoutMs: number, handler: Comma
       },
       dataTable(tableOptions) {
         const table = openDataTable(where.settings, tableOptions);
+        closing.push(() => table.close());
+        return table;
+      },
+      async rowsOfCluster() {
+        const table = await openRowsOfCluster(where);
         closing.push(() => table.close());
         return table;
       },

@@ -26,6 +26,7 @@ export * from './subjects.js';
 export * from './supervisor/heavy-hitters.js';
 export * from './supervisor/migration-step.js';
 export * from './supervisor/plan.js';
+export * from './supervisor/presence.js';
 export * from './topology/changes.js';
 export * from './topology/migration-changes.js';
 export * from './topology/owners.js';

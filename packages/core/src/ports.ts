@@ -20,6 +20,9 @@ export interface Watermark {
   readonly assignment: number;
 }
 
+/** How far a shard's log is folded. */
+export type FoldedTo = Pick<Watermark, 'shard' | 'logId' | 'sequence'>;
+
 /**
  * Rows to fold, in log order, as columns of one length.
  * `index` is the row's place among the accepted transactions of its record, from 0.
@@ -40,6 +43,8 @@ export interface FoldRequest {
   readonly assignment: number;
   /** The row that must be found; where it is not, nothing is folded. Sequence 0 also matches a missing row. */
   readonly from: Watermark;
+  /** A missing row matches only in this ledger; null: in any. */
+  readonly ledgerId: string | null;
   /** Where the watermark stands afterwards: always the whole range, whatever was set aside. */
   readonly to: { readonly sequence: number; readonly number: number; readonly hash: string };
   readonly rows: FoldRows;
@@ -261,16 +266,31 @@ export interface DataTable {
   fold(request: FoldRequest): Promise<FoldOutcome>;
   /** Ledger rows of these keys, in their order; null where there is none. */
   ledger(keys: readonly { account: string; id: string }[]): Promise<(LedgerRow | null)[]>;
-  /** The direct path: row locked, ledger row and mark in the same SQL transaction. */
-  direct(transaction: DirectTransaction): Promise<DirectOutcome>;
+  /**
+   * The direct path: row locked, ledger row and mark in the same SQL transaction. `unavailable` in a ledger that
+   * `isLedger` does not know by its id: one that was made anew would take a second time what the one before holds.
+   */
+  direct(transaction: DirectTransaction, isLedger: (ledgerId: string) => boolean): Promise<DirectOutcome>;
   /** One SQL statement on the primary: rows, set-aside sums, direct marks, watermarks of `shards`. */
   readBalances(accounts: readonly string[], shards: readonly number[]): Promise<BalanceSnapshot>;
   /** Ledger rows of an account ordered by (timestamp, bytes of id), strictly after `after`, plus all watermarks. */
   retrieve(query: LedgerQuery): Promise<{ rows: LedgerRow[]; watermarks: ReadonlyMap<number, Watermark | null> }>;
   watermark(shard: number): Promise<Watermark | null>;
   watermarks(): Promise<Watermark[]>;
-  /** `spill repair` only: sets the watermark below the oldest kept record, under its new log id. */
-  resetWatermark(watermark: Watermark, note: OperatorNote): Promise<void>;
+  /** The id of the ledger, 32 hexadecimal digits, random, made with spill's schema; and a shard's row, of one moment. */
+  ledgerOf(shard: number): Promise<{ readonly ledgerId: string; readonly watermark: Watermark | null }>;
+  /** The highest shard that has ever folded here, of whatever cluster; 0: none has, or spill has no tables here yet. */
+  highestShard(): Promise<number>;
+  /**
+   * `spill repair` only: sets the watermark below the oldest kept record, under its new log id. Resolves with the
+   * ledger's id: `renew` gives it a new one, so that a dump from before this is known for another ledger's. Rejects with
+   * `OperatorActionError` where the ledger is another than `ledger.id`.
+   */
+  resetWatermark(
+    watermark: Watermark,
+    ledger: { readonly id: string; readonly renew: boolean },
+    note: OperatorNote,
+  ): Promise<string>;
 
   listSetAside(filter: { account?: string; limit: number }): Promise<SetAsideRow[]>;
   /** Tries set-aside rows again, one account a SQL transaction; `accounts` undefined: all that are due. */
@@ -294,7 +314,7 @@ export interface DataTable {
    * `watermarks` are those it took the times from: where one of them is not reached any more (a database set back),
    * nothing is dropped. Returns how many were.
    */
-  clearDirectMarks(before: number, watermarks: readonly Watermark[]): Promise<number>;
+  clearDirectMarks(before: number, watermarks: readonly FoldedTo[]): Promise<number>;
 
   /** For `verify`: per account, ascending by bytes, strictly after `after`; one snapshot a call. */
   accountTotals(query: { after?: string; accounts?: readonly string[]; limit: number }): Promise<{

@@ -23,8 +23,8 @@ export class Names {
   readonly shard = (shard: number, assignment: number, verb: 'submit' | 'ask' | '*'): string =>
     `${this.prefix}.shard.${shard}.${assignment}.${verb}`;
 
-  /** One node's own answers to other nodes' supervisors. */
-  readonly node = (node: string, verb: 'performance' | 'alive'): string =>
+  /** What a node answers other nodes' supervisors, and is told by them. */
+  readonly node = (node: string, verb: 'performance' | 'alive' | 'look'): string =>
     `${this.prefix}.internal.node.${node}.${verb}`;
 
   readonly logStream = (shard: number): string => `${this.upper}_${shard}`;

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
+  anyLedger,
   folded,
   foldOf,
   freshDataTable,
@@ -43,8 +44,8 @@ export function accountTextsCases(b: Workbench): void {
         [5n, 0n],
         [null, 100n],
       ]);
-      expect((await b.table.direct(transaction(others[0], '2', 1n))).outcome).toBe('unavailable');
-      expect((await b.table.direct(transaction(canonical, '2', 1n))).outcome).toBe('applied');
+      expect((await b.table.direct(transaction(others[0], '2', 1n), anyLedger)).outcome).toBe('unavailable');
+      expect((await b.table.direct(transaction(canonical, '2', 1n), anyLedger)).outcome).toBe('applied');
       expect(await b.table.retrySetAside({ dueOnly: false, limit: 100 })).toEqual({
         applied: 0,
         remaining: others.length,

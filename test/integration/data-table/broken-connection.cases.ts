@@ -1,6 +1,6 @@
 import { DataTableUnavailableError } from '@spill/core';
 import { afterEach, describe, expect, it } from 'vitest';
-import { foldOf, openDataTable, startOf, transaction } from '../../support/data-table-fixture.js';
+import { anyLedger, foldOf, openDataTable, startOf, transaction } from '../../support/data-table-fixture.js';
 import { type DatabaseProxy, startDatabaseProxy } from '../../support/database-proxy.js';
 import type { Workbench } from './workbench.js';
 
@@ -63,8 +63,8 @@ export function brokenConnectionCases(b: Workbench): void {
     it('at the direct path between COMMIT and its answer: the same transaction again is a duplicate', async () => {
       await throughProxy();
       proxy.cutAt('COMMIT\u0000', 'answer');
-      await expect(b.table.direct(transaction('a', '1', 5n))).rejects.toThrow(DataTableUnavailableError);
-      expect((await b.table.direct(transaction('a', '1', 5n))).outcome).toBe('duplicate');
+      await expect(b.table.direct(transaction('a', '1', 5n), anyLedger)).rejects.toThrow(DataTableUnavailableError);
+      expect((await b.table.direct(transaction('a', '1', 5n), anyLedger)).outcome).toBe('duplicate');
       expect(await b.balances()).toEqual({ a: '5' });
     });
 

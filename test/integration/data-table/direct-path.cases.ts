@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { folded, foldOf, freshDataTable, sql, startOf, transaction } from '../../support/data-table-fixture.js';
+import {
+  anyLedger,
+  folded,
+  foldOf,
+  freshDataTable,
+  sql,
+  startOf,
+  transaction,
+} from '../../support/data-table-fixture.js';
 import { key, type Workbench } from './workbench.js';
 
 /** The direct path and the folds that meet its ids. */
@@ -7,10 +15,10 @@ export function directPathCases(b: Workbench): void {
   describe('direct path', () => {
     it('writes row, ledger and mark; a later fold of the id is dropped and clears the mark', async () => {
       await b.withAccounts({ a: 10 });
-      expect(await b.table.direct(transaction('a', 'x', 5n))).toEqual({ outcome: 'applied' });
+      expect(await b.table.direct(transaction('a', 'x', 5n), anyLedger)).toEqual({ outcome: 'applied' });
       expect((await b.table.readBalances(['a'], [])).accounts[0]).toMatchObject({ row: 15n, directIds: ['x'] });
-      expect((await b.table.direct(transaction('a', 'x', 5n))).outcome).toBe('duplicate');
-      expect(await b.table.direct(transaction('a', 'x', 6n))).toMatchObject({
+      expect((await b.table.direct(transaction('a', 'x', 5n), anyLedger)).outcome).toBe('duplicate');
+      expect(await b.table.direct(transaction('a', 'x', 6n), anyLedger)).toMatchObject({
         outcome: 'id_conflict',
         row: { amount: 5n, shard: null, sequence: null },
       });
@@ -24,7 +32,7 @@ export function directPathCases(b: Workbench): void {
     it('finds what a fold wrote before', async () => {
       await b.withAccounts({ a: 0 });
       folded(await b.table.fold(foldOf(startOf(1), [['a', 'x', 5n]])));
-      expect(await b.table.direct(transaction('a', 'x', 5n))).toMatchObject({
+      expect(await b.table.direct(transaction('a', 'x', 5n), anyLedger)).toMatchObject({
         outcome: 'duplicate',
         row: { shard: 1, sequence: 1 },
       });
@@ -34,7 +42,7 @@ export function directPathCases(b: Workbench): void {
     it('finds what was set aside, also where the row is missing', async () => {
       await b.withAccounts({});
       folded(await b.table.fold(foldOf(startOf(1), [['gone', 'x', 5n]])));
-      expect(await b.table.direct(transaction('gone', 'x', 5n))).toMatchObject({
+      expect(await b.table.direct(transaction('gone', 'x', 5n), anyLedger)).toMatchObject({
         outcome: 'duplicate',
         row: { state: 'set_aside' },
       });
@@ -46,15 +54,33 @@ export function directPathCases(b: Workbench): void {
         'CREATE TABLE accounts (id text PRIMARY KEY, balance bigint NOT NULL CHECK (balance >= 0))',
       );
       await sql(b.database, "INSERT INTO accounts VALUES ('poor', 1)");
-      expect(await b.table.direct(transaction('poor', 'x', -5n))).toMatchObject({ outcome: 'unavailable' });
-      expect(await b.table.direct(transaction('absent', 'x', -5n))).toMatchObject({ outcome: 'unavailable' });
+      expect(await b.table.direct(transaction('poor', 'x', -5n), anyLedger)).toMatchObject({ outcome: 'unavailable' });
+      expect(await b.table.direct(transaction('absent', 'x', -5n), anyLedger)).toMatchObject({
+        outcome: 'unavailable',
+      });
       expect(await b.table.ledger([key('poor', 'x'), key('absent', 'x')])).toEqual([null, null]);
       expect((await b.table.readBalances(['poor'], [])).accounts[0]).toMatchObject({ row: 1n, directIds: [] });
     });
 
+    it('writes into no ledger that is not known: it would not find what the one before holds', async () => {
+      await b.withAccounts({ a: 0 });
+      folded(await b.table.fold(foldOf(startOf(1), [['a', 'x', 5n]])));
+      const { ledgerId } = await b.table.ledgerOf(1);
+      await sql(b.database, 'DROP SCHEMA spill CASCADE');
+      await b.table.applySchema();
+      const asked: string[] = [];
+      const isLedger = (id: string): boolean => {
+        asked.push(id);
+        return id === ledgerId;
+      };
+      expect(await b.table.direct(transaction('a', 'x', 5n), isLedger)).toMatchObject({ outcome: 'unavailable' });
+      expect(asked).toEqual([(await b.table.ledgerOf(1)).ledgerId]);
+      expect(await b.balances()).toEqual({ a: '5' });
+    });
+
     it('keeps marks until the watermarks that were reasoned from are reached', async () => {
       await b.withAccounts({ a: 0 });
-      await b.table.direct(transaction('a', 'x', 5n));
+      await b.table.direct(transaction('a', 'x', 5n), anyLedger);
       const { watermark } = folded(await b.table.fold(foldOf(startOf(1), [['a', 'y', 1n]])));
       const future = (Date.now() + 60_000) * 1000;
       const past = (Date.now() - 60_000) * 1000;

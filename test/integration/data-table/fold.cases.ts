@@ -67,6 +67,34 @@ export function foldCases(b: Workbench): void {
       expect(await b.balances()).toEqual({ a: '1' });
     });
 
+    it('takes a missing watermark for nothing folded only in the ledger that was judged', async () => {
+      await b.withAccounts({ a: 0 });
+      const { ledgerId } = await b.table.ledgerOf(1);
+      const elsewhere = foldOf(startOf(1), [['a', '1', 1n]], { ledgerId: 'cd'.repeat(16) });
+      expect(await b.table.fold(elsewhere)).toEqual({ outcome: 'watermark_differs', watermark: null });
+      expect(await b.table.ledgerOf(1)).toEqual({ ledgerId, watermark: null });
+      expect(await b.balances()).toEqual({ a: '0' });
+      const { watermark } = folded(await b.table.fold({ ...elsewhere, ledgerId }));
+      expect(await b.table.ledgerOf(1)).toEqual({ ledgerId, watermark });
+      const other = { id: 'cd'.repeat(16), renew: true };
+      await expect(b.table.resetWatermark(startOf(1), other, NOTE)).rejects.toThrow(/made anew/);
+      expect(await b.table.ledgerOf(1)).toEqual({ ledgerId, watermark });
+      expect(await b.table.resetWatermark(startOf(1), { id: ledgerId, renew: false }, NOTE)).toBe(ledgerId);
+      const renewed = await b.table.resetWatermark(startOf(1), { id: ledgerId, renew: true }, NOTE);
+      expect(renewed).not.toBe(ledgerId);
+      expect((await b.table.ledgerOf(1)).ledgerId).toBe(renewed);
+    });
+
+    it('knows the highest shard that has folded', async () => {
+      await b.withAccounts({ a: 0 });
+      expect(await b.table.highestShard()).toBe(0);
+      folded(await b.table.fold(foldOf(startOf(7), [['a', '1', 1n]])));
+      folded(await b.table.fold(foldOf(startOf(3), [['a', '2', 1n]])));
+      expect(await b.table.highestShard()).toBe(7);
+      await sql(b.database, 'DROP SCHEMA spill CASCADE');
+      expect(await b.table.highestShard()).toBe(0);
+    });
+
     it('writes nothing where a watermark is expected and there is none', async () => {
       await b.withAccounts({ a: 0 });
       const request = foldOf({ ...startOf(1), sequence: 4, number: 4, hash: hashOf(4) }, [['a', '1', 1n]]);
@@ -178,7 +206,8 @@ export function foldCases(b: Workbench): void {
       ]);
       folded(await b.table.fold(request));
       const newLog = 'ef'.repeat(16);
-      await b.table.resetWatermark({ ...startOf(1, newLog), assignment: 7 }, NOTE);
+      const { ledgerId } = await b.table.ledgerOf(1);
+      await b.table.resetWatermark({ ...startOf(1, newLog), assignment: 7 }, { id: ledgerId, renew: false }, NOTE);
       expect(await b.table.watermark(1)).toEqual({ ...startOf(1, newLog), assignment: 7 });
       const again = await b.table.fold({ ...request, assignment: 7, from: startOf(1, newLog) });
       expect(folded(again)).toMatchObject({ applied: 0, dropped: 2, conflicts: 1 });

@@ -29,11 +29,11 @@ export function schemaCases(b: Workbench): void {
 
     it.each([
       ['id text, balance bigint', {}, 'neither primary key nor unique'],
-      ['id bigint PRIMARY KEY, balance bigint', {}, 'set table.id_type to int8'],
+      ['id bigint PRIMARY KEY, balance bigint', {}, 'set id_type to int8'],
       ['id char(8) PRIMARY KEY, balance bigint', {}, 'must be text, varchar'],
       ['id text PRIMARY KEY, balance integer', {}, 'must be int8 (bigint) or numeric'],
       ['id text PRIMARY KEY, balance money', {}, 'must be int8 (bigint) or numeric'],
-      ['id text PRIMARY KEY, balance numeric(10,2)', {}, 'set table.balance_type to numeric'],
+      ['id text PRIMARY KEY, balance numeric(10,2)', {}, 'set balance_type to numeric'],
       ['id text PRIMARY KEY, balance numeric(10,1)', { balanceType: 'numeric', minorUnits: 2 }, 'would be rounded'],
       ['id text PRIMARY KEY, balance bigint', { minorUnits: 2 }, 'set it to 0'],
       ['id text PRIMARY KEY, credit bigint', {}, 'has no column balance'],

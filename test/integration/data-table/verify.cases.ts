@@ -1,5 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { folded, foldOf, LOG, type Row, sql, startOf, transaction } from '../../support/data-table-fixture.js';
+import {
+  anyLedger,
+  folded,
+  foldOf,
+  LOG,
+  type Row,
+  sql,
+  startOf,
+  transaction,
+} from '../../support/data-table-fixture.js';
 import type { Workbench } from './workbench.js';
 
 /** What a verifier reads. */
@@ -24,7 +33,7 @@ export function verifyCases(b: Workbench): void {
           ]),
         ),
       );
-      await b.table.direct(transaction('a', 'd', 100n));
+      await b.table.direct(transaction('a', 'd', 100n), anyLedger);
       await sql(b.database, "UPDATE accounts SET balance = balance + 1000 WHERE id = 'b'");
 
       const first = await b.table.accountTotals({ limit: 2 });
@@ -65,7 +74,7 @@ export function verifyCases(b: Workbench): void {
           ]),
         ),
       );
-      await b.table.direct(transaction('a', 'd', 9n));
+      await b.table.direct(transaction('a', 'd', 9n), anyLedger);
       expect(await b.table.foldTotals()).toMatchObject([
         {
           current: true,

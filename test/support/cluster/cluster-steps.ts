@@ -1,8 +1,10 @@
 /** What may happen to a cluster, as steps that a generator chooses and a run carries out. */
 import { POOLS } from '@spill/core';
 import fc from 'fast-check';
+import { checkRest, comeToRest, lose } from './at-rest.js';
 import { Cluster } from './cluster.js';
 import type { Library } from './library.js';
+import { type Story, stories, tell } from './story.js';
 
 const at = fc.nat(40);
 const few = fc.nat(7);
@@ -10,7 +12,7 @@ const few = fc.nat(7);
 export type ClusterStep =
   | { readonly kind: 'flow'; readonly count: number }
   | { readonly kind: 'pass'; readonly ms: number }
-  | { readonly kind: 'deliver' | 'hold' | 'repeat' | 'drop' | 'delay' | 'late' | 'deaf'; readonly at: number }
+  | { readonly kind: 'deliver' | 'hold' | 'repeat' | 'drop' | 'delay' | 'late' | 'deaf' | 'echo'; readonly at: number }
   | { readonly kind: 'old news'; readonly at: number; readonly back: number }
   | { readonly kind: 'retry all' | 'read all'; readonly router: number }
   | {
@@ -34,7 +36,13 @@ export type ClusterStep =
     }
   | { readonly kind: 'create'; readonly pool: number }
   | { readonly kind: 'router' | 'supervisor' | 'lease' | 'table'; readonly at: number }
-  | { readonly kind: 'set back'; readonly writes: number };
+  | { readonly kind: 'set back'; readonly writes: number }
+  /** Set back to before the last transactions of some retired shard were folded. */
+  | { readonly kind: 'bring back'; readonly at: number }
+  | { readonly kind: 'slow folds' }
+  /** A process is overtaken by its successor while it opens. */
+  | { readonly kind: 'overtaken'; readonly at: number; readonly flows: readonly [number, number] }
+  | Story;
 
 function kind<K extends string>(name: K): fc.Arbitrary<K> {
   return fc.constant(name);
@@ -42,7 +50,7 @@ function kind<K extends string>(name: K): fc.Arbitrary<K> {
 
 const deadlineMs = fc.constantFrom(50, 500, 2_000, 10_000);
 
-export const clusterSteps: fc.Arbitrary<ClusterStep[]> = fc.array(
+const anything: fc.Arbitrary<ClusterStep[]> = fc.array(
   fc.oneof(
     {
       weight: 22,
@@ -68,6 +76,7 @@ export const clusterSteps: fc.Arbitrary<ClusterStep[]> = fc.array(
       arbitrary: fc.record({ kind: fc.constantFrom('delay' as const, 'delay' as const, 'late' as const), at }),
     },
     { weight: 3, arbitrary: fc.record({ kind: kind('deaf'), at: few }) },
+    { weight: 5, arbitrary: fc.record({ kind: kind('echo'), at }) },
     { weight: 4, arbitrary: fc.record({ kind: kind('old news'), at: few, back: fc.nat(12) }) },
     { weight: 6, arbitrary: fc.record({ kind: kind('retry all'), router: few }) },
     { weight: 7, arbitrary: fc.record({ kind: kind('read all'), router: few }) },
@@ -98,9 +107,9 @@ export const clusterSteps: fc.Arbitrary<ClusterStep[]> = fc.array(
         part: few,
       }),
     },
-    { weight: 2, arbitrary: fc.record({ kind: kind('abort'), at: few }) },
+    { weight: 4, arbitrary: fc.record({ kind: kind('abort'), at: few }) },
     { weight: 2, arbitrary: fc.record({ kind: kind('create'), pool: fc.nat(2) }) },
-    { weight: 2, arbitrary: fc.record({ kind: kind('close'), at }) },
+    { weight: 4, arbitrary: fc.record({ kind: kind('close'), at }) },
     { weight: 2, arbitrary: fc.record({ kind: kind('router'), at: few }) },
     { weight: 3, arbitrary: fc.record({ kind: kind('supervisor'), at: few }) },
     { weight: 2, arbitrary: fc.record({ kind: kind('lease'), at: few }) },
@@ -108,18 +117,34 @@ export const clusterSteps: fc.Arbitrary<ClusterStep[]> = fc.array(
       weight: 4,
       arbitrary: fc.record({ kind: fc.constantFrom('table' as const, 'lock' as const, 'full' as const), at: few }),
     },
-    { weight: 2, arbitrary: fc.record({ kind: kind('set back'), writes: fc.integer({ min: 1, max: 6 }) }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({
+        kind: kind('set back'),
+        writes: fc.oneof(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 6, max: 40 })),
+      }),
+    },
+    { weight: 3, arbitrary: fc.record({ kind: kind('bring back'), at: few }) },
     { weight: 4, arbitrary: fc.record({ kind: kind('check'), at }) },
+    { weight: 3, arbitrary: fc.record({ kind: kind('slow folds') }) },
+    { weight: 3, arbitrary: fc.record({ kind: kind('overtaken'), at: few, flows: fc.tuple(fc.nat(6), fc.nat(40)) }) },
+    { weight: 14, arbitrary: stories },
   ),
   { minLength: 5, maxLength: 120, size: 'max' },
+);
+
+/** Everything in any order, or nothing but stories, close together. */
+export const clusterSteps: fc.Arbitrary<ClusterStep[]> = fc.oneof(
+  { weight: 2, arbitrary: anything },
+  { weight: 1, arbitrary: fc.array(stories, { minLength: 1, maxLength: 8, size: 'max' }) },
 );
 
 /** Carries out the steps, then lets everything come to rest. @throws Violation */
 export async function runCluster(lib: Library, steps: readonly ClusterStep[], seed: number): Promise<Cluster> {
   return within(new Cluster(lib, seed), steps, async (cluster) => {
-    await cluster.rest();
+    await comeToRest(cluster);
     cluster.check();
-    await cluster.checkRest();
+    await checkRest(cluster);
   });
 }
 
@@ -133,7 +158,7 @@ export async function runLoss(
   seed: number,
   loss: { readonly shard: number; readonly records: number },
 ): Promise<Cluster> {
-  return within(new Cluster(lib, seed), steps, (cluster) => cluster.lose(loss.shard, loss.records));
+  return within(new Cluster(lib, seed), steps, (cluster) => lose(cluster, loss.shard, loss.records));
 }
 
 async function within(
@@ -183,6 +208,8 @@ async function take(cluster: Cluster, step: ClusterStep): Promise<void> {
       if (actor) actor.deaf = !actor.deaf;
       return;
     }
+    case 'echo':
+      return cluster.echo(step.at);
     case 'old news':
       return cluster.oldNews(step.at, step.back);
     case 'retry all':
@@ -225,7 +252,7 @@ async function take(cluster: Cluster, step: ClusterStep): Promise<void> {
     case 'create':
       return cluster.createShard(POOLS[step.pool]!);
     case 'close':
-      return cluster.deleteShard(step.at);
+      return cluster.deleteShard(cluster.topology.shards[step.at % cluster.topology.shards.length]!.id);
     case 'router':
       if (step.at % 2 === 0)
         nth(
@@ -260,10 +287,24 @@ async function take(cluster: Cluster, step: ClusterStep): Promise<void> {
       if (log) log.full = !log.full;
       return;
     }
+    case 'overtaken':
+      return cluster.overtake(step.at, step.flows);
+    case 'bring back':
+      for (const { id } of nth(
+        cluster.topology.shards.filter(({ state }) => state === 'retired'),
+        step.at,
+      ))
+        cluster.bringBack(id);
+      return;
     case 'set back':
       return cluster.table.setBack(step.writes);
+    case 'slow folds':
+      runtime.held = runtime.held ? null : /^SQL fold/;
+      return;
+    case 'story':
+      return tell(cluster, step);
     case 'check':
-      for (const actor of nth(cluster.aliveShards(), step.at)) cluster.checkReplay(actor);
+      for (const actor of nth(cluster.aliveShards(), step.at)) cluster.judge.replay(actor);
   }
 }
 

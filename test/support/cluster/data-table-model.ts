@@ -44,8 +44,6 @@ export class DataTableModel {
   wasSetBack = false;
   /** Rows that somebody else holds: what comes for them is set aside. */
   readonly locked = new Set<string>();
-  /** The highest sequence that each shard was ever folded up to. */
-  readonly foldedEver = new Map<number, number>();
   private state: State = NOTHING;
   private readonly history: State[] = [NOTHING];
 
@@ -80,6 +78,12 @@ export class DataTableModel {
     this.state = this.history.at(-1) as State;
   }
 
+  /** The same, to the last state in which the shard was not folded to `sequence` yet. */
+  setBackBefore(shard: number, sequence: number): void {
+    const at = this.history.findLastIndex(({ watermarks }) => (watermarks.get(shard)?.sequence ?? 0) < sequence);
+    if (at !== -1) this.setBack(this.history.length - 1 - at);
+  }
+
   fold(request: FoldRequest): FoldOutcome {
     const row = this.state.watermarks.get(request.shard) ?? null;
     const { from, to } = request;
@@ -99,8 +103,9 @@ export class DataTableModel {
       const [sequence, index, timestamp] = [rows.sequences[i]!, rows.indexes[i]!, rows.timestamps[i]!];
       const key = keyOf(account, id);
       const there = ledger.get(key);
-      directMarks.delete(key);
       if (there) {
+        // Another amount is another transaction: the direct write's own copy may still be pending in another pool.
+        if (there.row.amount === amount) directMarks.delete(key);
         if (there.row.amount === amount) counts.dropped += 1;
         else {
           counts.conflicts += 1;
@@ -120,7 +125,6 @@ export class DataTableModel {
     const assignment = Math.max(row?.assignment ?? 0, request.assignment);
     const watermark: Watermark = { shard: request.shard, logId: from.logId, ...to, assignment };
     const watermarks = new Map(this.state.watermarks).set(request.shard, watermark);
-    this.foldedEver.set(request.shard, Math.max(to.sequence, this.foldedEver.get(request.shard) ?? 0));
     this.commit({ ledger, conflicts, watermarks, directMarks });
     return { outcome: 'folded', watermark, ...counts };
   }

@@ -1,4 +1,5 @@
 /** A shard's log over the model of JetStream, with the times that JetStream stamps, and what everybody ever stored. */
+import { readRecord } from '@spill/core';
 import { JetStreamModel } from '../jetstream-model.js';
 import type { Actor } from './virtual-runtime.js';
 
@@ -50,4 +51,9 @@ export class LogModel {
   private message({ sequence, bytes }: { sequence: number; bytes: Uint8Array }): StoredMessage {
     return { sequence, bytes, time: this.times.get(sequence) ?? 0 };
   }
+}
+
+/** Whether a record stores transactions. */
+export function hasRows(bytes: Uint8Array): boolean {
+  return readRecord(bytes).events.some(({ type }) => type === 'stored');
 }

@@ -4,7 +4,7 @@ import type { AccountBalance } from '../../../packages/node/dist/router/balance-
 import type { ReadOptions } from '../../../packages/node/dist/router/reads.js';
 import type { Submitter } from '../../../packages/node/dist/router/submitter.js';
 import type { TopologyKeeper } from '../../../packages/node/dist/supervisor/topology-keeper.js';
-import type { Outside } from './ports.js';
+import type { Message, Outside } from './ports.js';
 import { TUNING } from './shard-actor.js';
 import type { Actor } from './virtual-runtime.js';
 
@@ -68,12 +68,15 @@ export class SupervisorActor implements Actor {
   /** The lease only saves work done twice: what is done stays right with any number of holders. */
   holdsLease = true;
   readonly said: string[] = [];
+  /** Each different question that it has asked shards, oldest first. */
+  readonly asked = new Map<string, Message>();
   private readonly keeper: TopologyKeeper;
 
   constructor(
     readonly name: string,
     outside: Outside,
     readonly onFailure: (message: string) => void,
+    readonly onMiscopied: (message: string) => void,
   ) {
     const { lib } = outside;
     const actor = this;
@@ -90,13 +93,16 @@ export class SupervisorActor implements Actor {
       leaseTtlMs: TUNING.leaseTtlMs,
       // One node: nothing is to be placed elsewhere.
       placer: { round: async () => {} } as never,
-      ask: lib.shardAsker(lib.requesterOf(outside.connection(this)), NAMES),
+      ask: lib.shardAsker(lib.requesterOf(outside.connection(this, (message) => this.keep(message))), NAMES),
       table: outside.dataTable(this),
       limits: { pauseMsMax: TUNING.maxPauseMs, copyMsMax: 60_000, tailRowsMax: 1_000 },
       // Retired logs stay: when they may go is a matter of days, and a data table that was set back needs them.
       logRetentionMs: Number.POSITIVE_INFINITY,
       deleteLog: async () => {},
-      onStep: (migration, step) => this.said.push(`migration ${migration.id}: ${step}`),
+      onStep: (migration, step) => {
+        this.said.push(`migration ${migration.id}: ${step}`);
+        if (step.includes('certificates differ')) onMiscopied(`migration ${migration.id}: ${step}`);
+      },
       log: (message) => {
         this.said.push(message);
         if (message.includes('supervisor failed') && !message.includes('TIMEOUT')) onFailure(message);
@@ -107,5 +113,11 @@ export class SupervisorActor implements Actor {
 
   kill(): void {
     this.alive = false;
+  }
+
+  private keep(message: Message): void {
+    const key = `${message.subject} ${Buffer.from(message.payload).toString('base64')}`;
+    this.asked.delete(key);
+    this.asked.set(key, message);
   }
 }

@@ -13,10 +13,17 @@ const STORE_MS = 5_000;
 const APPEND_MS = 5_000;
 const REREAD_MS = 10_000;
 const WRONG_LAST_SEQUENCE = 10_071;
+/** Every state of the model is of one ledger: it is set back, never made anew. */
+const LEDGER = '1e'.repeat(16);
 
 export interface Listener {
   readonly actor: Actor;
   readonly handle: (payload: Uint8Array, respond: (data: Uint8Array) => void) => void;
+}
+
+export interface Message {
+  readonly subject: string;
+  readonly payload: Uint8Array;
 }
 
 interface Watcher {
@@ -116,9 +123,11 @@ export class Outside {
     return store;
   }
 
-  connection(actor: Actor): NatsConnection {
-    const request = (subject: string, payload: Uint8Array, { timeout }: { timeout: number }) =>
-      this.runtime.askLater<{ data: Uint8Array }>(
+  /** `onRequest`: told of everything that is sent. */
+  connection(actor: Actor, onRequest?: (message: Message) => void): NatsConnection {
+    const request = (subject: string, payload: Uint8Array, { timeout }: { timeout: number }) => {
+      onRequest?.({ subject, payload: payload.slice() });
+      return this.runtime.askLater<{ data: Uint8Array }>(
         actor,
         `${actor.name} → ${subject}`,
         (answer) => {
@@ -136,8 +145,15 @@ export class Outside {
           throw new NatsError(ErrorCode.Timeout, ErrorCode.Timeout);
         },
       );
+    };
     const status = () => ({ [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) });
     return { request, status } as unknown as NatsConnection;
+  }
+
+  /** A message comes once more, from nobody who waits for its answer. */
+  arriveAgain({ subject, payload }: Message): void {
+    const listener = this.listeners.get(subject);
+    if (listener?.actor.alive) listener.handle(payload.slice(), () => {});
   }
 
   log(actor: Actor, shard: number): JetStreamLog {
@@ -213,9 +229,13 @@ export class Outside {
     const client: Partial<DataTable> = {
       fold: (request) => ask('fold', () => table.fold(request)),
       ledger: (keys) => ask('ledger', () => table.lookUp(keys)),
-      direct: (transaction) => ask('direct', () => table.direct(transaction)),
+      direct: (transaction, isLedger) =>
+        ask('direct', () =>
+          isLedger(LEDGER) ? table.direct(transaction) : { outcome: 'unavailable', detail: 'another ledger' },
+        ),
       readBalances: (accounts, shards) => ask('balances', () => table.readBalances(accounts, shards)),
       watermark: (shard) => ask('watermark', () => table.watermarks.get(shard) ?? null),
+      ledgerOf: (shard) => ask('ledger', () => ({ ledgerId: LEDGER, watermark: table.watermarks.get(shard) ?? null })),
       watermarks: () => ask('watermarks', () => [...table.watermarks.values()]),
       dueSetAsideAccounts: () => ask('set aside', () => table.dueSetAsideAccounts()),
       retrySetAside: ({ accounts }) => ask('retry', () => table.retrySetAside(accounts ?? [])),

@@ -8,7 +8,7 @@ import {
   type ShardState,
   shardOf,
   type Witness,
-  writeSubmitReply,
+  writeSubmitRefusal,
 } from '@spill/core';
 import type { Tuning } from '@spill/node';
 import type { Shard } from '../../../packages/node/dist/shard/shard.js';
@@ -28,7 +28,7 @@ export const TUNING: Tuning = {
   maxClockSkewMs: 3_600_000,
   logRetentionMs: 86_400_000,
   logRetentionBytes: null,
-  foldAgeMs: 200,
+  foldAgeMs: 1_500,
   foldCount: 10_000,
   directAfterMs: 500,
   maxPauseMs: 100,
@@ -109,7 +109,7 @@ export class ShardActor implements Actor {
       actor: this,
       handle: (body, respond) => {
         if (this.shard?.takesTransactions) this.shard.commit.submit(body, respond);
-        else respond(unavailable(whyNot()));
+        else respond(writeSubmitRefusal(ReplyCode.unavailable, whyNot()));
       },
     });
     outside.listeners.set(NAMES.shard(id, assignment, 'ask'), {
@@ -164,6 +164,7 @@ export class ShardActor implements Actor {
         log,
         marks,
         view,
+        topologies,
         table: outside.dataTable(this),
         mayPurge: false,
         witness: this.witness() as never,
@@ -222,17 +223,4 @@ export class ShardActor implements Actor {
     );
     this.around.damaged(this, reason);
   }
-}
-
-function unavailable(message: string): Uint8Array {
-  return writeSubmitReply({
-    code: ReplyCode.unavailable,
-    message,
-    retryAfterMs: 0,
-    epoch: 0,
-    horizon: 0,
-    sequence: 0,
-    statuses: new Uint8Array(),
-    firsts: new Map(),
-  });
 }

@@ -44,6 +44,8 @@ const WALL_MS_AT_START = Date.UTC(2026, 0, 1);
 export class VirtualRuntime {
   nowMs = 1_000_000;
   readonly tickets: Ticket[] = [];
+  /** Tickets of such a label are held up, as if by themselves. */
+  held: RegExp | null = null;
   /** Held up somewhere: they arrive long after whoever sent them has given up, or never. */
   private readonly late: Ticket[] = [];
   private readonly timers = new Set<Timer>();
@@ -150,7 +152,7 @@ export class VirtualRuntime {
           else this.tickets.push({ actor, label: `answer: ${label}`, carryOut: () => settle(held) });
         });
       };
-      this.tickets.push({ actor, label, carryOut });
+      (this.held?.test(label) ? this.late : this.tickets).push({ actor, label, carryOut });
     });
   }
 

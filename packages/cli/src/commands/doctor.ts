@@ -36,7 +36,7 @@ export function doctorCommand(): Command {
 
 function monitorOption({ natsMonitor }: Options): string | undefined {
   if (natsMonitor === undefined) return undefined;
-  const url = String(natsMonitor);
-  if (URL.canParse(url) && /^https?:$/.test(new URL(url).protocol)) return url;
-  throw usageError(`--nats-monitor is ${JSON.stringify(url)}: must be a URL such as http://10.0.0.5:8222`);
+  const urls = String(natsMonitor);
+  if (urls.split(',').every((url) => URL.canParse(url) && /^https?:$/.test(new URL(url).protocol))) return urls;
+  throw usageError(`--nats-monitor is ${JSON.stringify(urls)}: must be a URL such as http://10.0.0.5:8222`);
 }

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { withCluster, withOutput } from '../command-options.js';
-import { renderAction } from '../render/actions.js';
+import { renderPlan } from '../render/actions.js';
 import { onRun } from '../run-command.js';
 
 /** Measures, plans and acts. */
@@ -12,9 +12,6 @@ export function rebalanceCommand(): Command {
   withOutput(command, 'spill rebalance --dry-run');
   return onRun(command, 30_000, async ({ output, operator, timeoutMs, options }) => {
     const reply = await (await operator()).rebalance(options.dryRun === true, { timeoutMs });
-    output.result(reply, () => {
-      const lines = reply.actions.map((action) => renderAction(action));
-      return [...(lines.length > 0 ? lines : ['nothing to do']), ...reply.notes].join('\n');
-    });
+    output.result(reply, () => renderPlan(reply));
   });
 }

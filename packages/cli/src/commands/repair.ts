@@ -16,6 +16,11 @@ export function repairCommand(): Command {
     )
     .argument('<shard>', 'its number')
     .option('--accept-loss', 'go on without what is lost; without this nothing is changed, and the exit code is 4')
+    .option(
+      '--accept-new-ledger',
+      "with --accept-loss, where spill's schema was lost and made anew: fold all that is kept again, though balances " +
+        'that hold it already would count it twice',
+    )
     .option('--who <name>', 'who decides this (default: $USER)')
     .option('--why <reason>', 'why; with --accept-loss, kept in the log and in the database');
   withDatabase(withCluster(command, 60));
@@ -37,6 +42,7 @@ export function repairCommand(): Command {
       table: context.dataTable(),
       shard,
       acceptLoss,
+      acceptNewLedger: options.acceptNewLedger === true,
       note,
       dataDir: existsSync(settings.dataDir) ? settings.dataDir : null,
     });

@@ -1,6 +1,7 @@
 import { DataTableSchemaError, type SchemaStatement } from '@spill/core';
 import { Command } from 'commander';
 import { withDatabase, withOutput } from '../command-options.js';
+import { plural } from '../render/numbers.js';
 import { renderSchema } from '../render/schema.js';
 import { onRun } from '../run-command.js';
 
@@ -30,7 +31,7 @@ function apply(): Command {
     const reply = { applied: !options.dryRun, statements };
     output.result(reply, () => {
       if (statements.length === 0) return options.dryRun ? '-- nothing is to be done' : 'nothing was to be done';
-      return options.dryRun ? renderSchema(statements) : `applied ${statements.length} statements`;
+      return options.dryRun ? renderSchema(statements) : `applied ${plural(statements.length, 'statement')}`;
     });
     if (problems.length > 0) throw new DataTableSchemaError(problems);
   });

@@ -2,7 +2,7 @@ import { accountField, idField, type LedgerRow, type SetAsideRow } from '@spill/
 import { Command } from 'commander';
 import { checkedField } from '../checked-field.js';
 import { usageError } from '../cli-error.js';
-import { withDatabase, withNote, withOutput } from '../command-options.js';
+import { withCluster, withDatabase, withNote, withOutput } from '../command-options.js';
 import { EXIT } from '../exit-codes.js';
 import { operatorNote } from '../operator-note.js';
 import { plural } from '../render/numbers.js';
@@ -45,13 +45,13 @@ function retry(): Command {
     .argument('[account...]', 'of these accounts')
     .option('--all', 'of all accounts')
     .option('--limit <count>', 'at most so many transactions (default: 100000)');
-  withDatabase(command);
+  withDatabase(withCluster(command, 5));
   withOutput(command, 'spill set-aside retry customer-1');
-  return onRun(command, 0, async ({ options, output, dataTable }, given) => {
+  return onRun(command, 5_000, async ({ options, output, rowsOfCluster }, given) => {
     const accounts = (given as string[]).map((account) => checkedField('account', account, accountField));
     if (accounts.length > 0 === (options.all === true)) throw usageError('name accounts, or say --all');
     const limit = wholeOption(options, 'limit', 1, LIMIT_MAX) ?? 100_000;
-    const { applied, remaining } = await dataTable().retrySetAside({
+    const { applied, remaining } = await (await rowsOfCluster()).retrySetAside({
       dueOnly: false,
       limit,
       ...(accounts.length > 0 && { accounts }),
@@ -70,12 +70,12 @@ function move(): Command {
     .argument('<account>', 'the account that it names')
     .argument('<id>', 'its id')
     .argument('<to-account>', 'the account that gets it');
-  withNote(withDatabase(command));
+  withNote(withDatabase(withCluster(command, 5)));
   withOutput(command, 'spill set-aside move customer-1 order-29401-debit suspense --why "account closed, case 4711"');
-  return onRun(command, 0, async ({ options, output, dataTable }, account, id, to) => {
+  return onRun(command, 5_000, async ({ options, output, rowsOfCluster }, account, id, to) => {
     const note = operatorNote(options);
     const target = checkedField('to-account', to, accountField);
-    const row = await dataTable().moveSetAside(keyOf(account, id), target, note);
+    const row = await (await rowsOfCluster()).moveSetAside(keyOf(account, id), target, note);
     output.result(ledgerToWire(row), () => `${describe(row)} applied to ${showText(target)}`);
   });
 }

@@ -1,6 +1,6 @@
 import { POOLS, SpillError } from '@spill/core';
-import type { OperatorClient, PerformanceReply } from '@spill/node';
 import { Command } from 'commander';
+import { measuredShards, performanceOrNull } from '../ask-performance.js';
 import { usageError } from '../cli-error.js';
 import { withCluster, withOutput } from '../command-options.js';
 import { renderLocation, renderShard, renderShards } from '../render/shards.js';
@@ -25,10 +25,10 @@ function show(): Command {
     const id = wholeArgument('shard', given, 1, SHARD_MAX);
     const client = await operator();
     const topology = await client.topology({ timeoutMs });
-    const shard = topology.shards.find((entry) => entry.id === id);
+    const performance = await performanceOrNull(client, { timeoutMs });
+    const shard = measuredShards(topology, performance).find((entry) => entry.id === id);
     if (!shard) throw new SpillError('not_found', `there is no shard ${id}; spill shard list shows them all`);
-    const performance = (await orNull(client, timeoutMs))?.shards.find((entry) => entry.shard === id) ?? null;
-    output.result({ ...shard, performance }, () => renderShard(shard, topology, performance));
+    output.result(shard, () => renderShard(shard, topology));
   });
 }
 
@@ -68,23 +68,10 @@ function list(): Command {
   return onRun(command, 5_000, async ({ output, operator, timeoutMs }) => {
     const client = await operator();
     const topology = await client.topology({ timeoutMs });
-    const performance = await orNull(client, timeoutMs);
-    const shards = topology.shards.map((shard) => ({
-      ...shard,
-      performance: performance?.shards.find((entry) => entry.shard === shard.id) ?? null,
-    }));
+    const performance = await performanceOrNull(client, { timeoutMs });
+    const shards = measuredShards(topology, performance);
     output.result({ epoch: topology.epoch, shards }, () => renderShards(topology, performance));
   });
-}
-
-/** The figures are beside the point where they can't be had. */
-async function orNull(client: OperatorClient, timeoutMs: number): Promise<PerformanceReply | null> {
-  try {
-    return await client.performance({ timeoutMs });
-  } catch (error) {
-    if (error instanceof SpillError && error.retryable) return null;
-    throw error;
-  }
 }
 
 function locate(): Command {

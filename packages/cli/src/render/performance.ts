@@ -1,5 +1,5 @@
 import type { PerformanceReply, ProcessPerformance, ShardPerformance } from '@spill/node';
-import { showBytes, showCount } from './numbers.js';
+import { bytes, count, milliseconds, percent } from './figures.js';
 import { showText } from './show-text.js';
 import { renderTable } from './table.js';
 
@@ -21,7 +21,7 @@ export function renderPerformance(performance: PerformanceReply): string {
       nameOf(process),
       process.pid,
       process.state,
-      process.cpu_percent === null ? null : `${process.cpu_percent} %`,
+      percent(process.cpu_percent),
       bytes(process.memory_bytes),
       bytes(process.read_bytes_per_s),
       bytes(process.write_bytes_per_s),
@@ -63,16 +63,4 @@ export function renderPerformance(performance: PerformanceReply): string {
 
 function nameOf(process: ProcessPerformance | ShardPerformance): string {
   return 'shard' in process ? `shard ${process.shard}` : process.role;
-}
-
-function bytes(value: number | null): string | null {
-  return value === null ? null : showBytes(value);
-}
-
-function count(value: number | null): string | null {
-  return value === null ? null : showCount(value);
-}
-
-function milliseconds(value: number | null): string | null {
-  return value === null ? null : `${Math.round(value * 10) / 10} ms`;
 }

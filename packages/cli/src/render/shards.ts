@@ -1,4 +1,6 @@
-import type { PerformanceReply, ShardLocation, ShardPerformance, TopologyReply, TopologyShard } from '@spill/node';
+import type { PerformanceReply, ShardLocation, TopologyReply } from '@spill/node';
+import type { MeasuredShard } from '../ask-performance.js';
+import { bytes, count, milliseconds, percent } from './figures.js';
 import { showCount } from './numbers.js';
 import { renderTable } from './table.js';
 
@@ -38,7 +40,8 @@ export function renderShards(topology: TopologyReply, performance: PerformanceRe
 }
 
 /** All that is known of one shard. */
-export function renderShard(shard: TopologyShard, topology: TopologyReply, now: ShardPerformance | null): string {
+export function renderShard(shard: MeasuredShard, topology: TopologyReply): string {
+  const now = shard.performance;
   const owned = topology.owners[shard.pool].filter((range) => range.shard === shard.id);
   const slots = owned.reduce((sum, { from, to }) => sum + to - from, 0);
   return renderTable(
@@ -53,10 +56,19 @@ export function renderShard(shard: TopologyShard, topology: TopologyReply, now: 
       ['replicas', shard.replicas],
       ['log id', shard.log_id],
       ['process', now?.pid],
+      ['CPU', percent(now?.cpu_percent)],
+      ['memory', bytes(now?.memory_bytes)],
       ['transactions/s', count(now?.transactions_per_s)],
+      ['commit p50', milliseconds(now?.commit_p50_ms)],
+      ['commit p99', milliseconds(now?.commit_p99_ms)],
+      ['queued', count(now?.queued)],
       ['last record', count(now?.sequence)],
       ['folded up to', count(now?.watermark)],
       ['pending', count(now?.pending)],
+      ['fold lag', milliseconds(now?.fold_lag_ms)],
+      ["can't fold", now?.fold_error],
+      ['set aside', count(now?.set_aside)],
+      ['conflicts', count(now?.conflicts)],
       ['known ids', count(now?.known)],
       ['hottest slots', hottest(now?.hot_slots)],
       ['hottest accounts', hottest(now?.hot_accounts)],
@@ -88,8 +100,4 @@ export function renderLocation(location: ShardLocation): string {
       ['epoch', epoch],
     ],
   );
-}
-
-function count(value: number | null | undefined): string | null {
-  return value === null || value === undefined ? null : showCount(value);
 }

@@ -1,24 +1,28 @@
-import { POOLS, type SlotRange, type SlotSpan } from '@spill/core';
-import type { TopologyReply, TopologyShard } from '@spill/node';
+import { POOLS, type SlotRange } from '@spill/core';
+import type { PerformanceReply, TopologyReply, TopologyShard } from '@spill/node';
+import { count, percent } from './figures.js';
 import { plural, showCount } from './numbers.js';
 import { showText } from './show-text.js';
+import { showSpans } from './spans.js';
 import { renderTable } from './table.js';
 
 const BAR_COLUMNS = 64;
 
 /**
- * Who owns what, at a glance: a bar of slots a pool, then the shards of each node, then what moves and what is wrong.
+ * Who owns what, at a glance: a bar of slots a pool, then the shards of each node with their load, then what moves and
+ * what is wrong. `performance` null: it can't be had just now, and the picture is without load.
  *
  * ```
  *            slot 0                                                     1023
  *   credit   ├───────────── 1 ──────────────┼───────────── 4 ─────────────┤
  * ```
  */
-export function renderTopology(topology: TopologyReply): string {
+export function renderTopology(topology: TopologyReply, performance: PerformanceReply | null): string {
   return [
     renderHead(topology),
     renderBars(topology),
-    ...renderNodes(topology),
+    ...renderNodes(topology, performance),
+    ...(performance ? [] : ['No load is shown: nobody could be asked for it just now.']),
     ...section('Draining: still holds what is to be folded for slots that it gave away', renderDraining(topology)),
     ...section('Moving', renderMigrations(topology)),
     ...section('Needs attention', renderTrouble(topology)),
@@ -57,7 +61,7 @@ export function renderBar(ranges: readonly SlotRange[], slots: number): string {
   return `├${bar.slice(1, -1).join('')}┤`;
 }
 
-function renderNodes(topology: TopologyReply): string[] {
+function renderNodes(topology: TopologyReply, performance: PerformanceReply | null): string[] {
   const names = topology.nodes.map((node) => node.name);
   const others = topology.shards.filter((shard) => !names.includes(shard.node)).map((shard) => shard.node);
   return [...names, ...new Set(others)].map((name) => {
@@ -73,6 +77,12 @@ function renderNodes(topology: TopologyReply): string[] {
         { head: 'state' },
         { head: 'slots', align: 'right' },
         { head: 'owns' },
+        ...(performance
+          ? ([
+              { head: 'transactions/s', align: 'right' },
+              { head: 'CPU', align: 'right' },
+            ] as const)
+          : []),
         { head: 'replicas', align: 'right' },
         { head: 'assignment', align: 'right' },
       ],
@@ -82,6 +92,7 @@ function renderNodes(topology: TopologyReply): string[] {
         shard.refolding ? `${shard.state}, folding again` : shard.state,
         countSlots(topology.owners[shard.pool], shard.id),
         showOwned(topology.owners[shard.pool], shard.id),
+        ...(performance ? showLoad(performance, shard.id) : []),
         shard.replicas,
         shard.assignment,
       ]),
@@ -90,21 +101,17 @@ function renderNodes(topology: TopologyReply): string[] {
   });
 }
 
+function showLoad({ shards }: PerformanceReply, shard: number): [rate: string | null, cpu: string | null] {
+  const now = shards.find((entry) => entry.shard === shard);
+  return [count(now?.transactions_per_s), percent(now?.cpu_percent)];
+}
+
 function countSlots(ranges: readonly SlotRange[], shard: number): number {
   return ranges.filter((range) => range.shard === shard).reduce((sum, { from, to }) => sum + to - from, 0);
 }
 
-/** `0-511, 768-1023`: inclusive, as a person counts; many ranges are cut short. */
 function showOwned(ranges: readonly SlotRange[], shard: number): string {
   return showSpans(ranges.filter((range) => range.shard === shard)) || '-';
-}
-
-const SPANS_SHOWN = 4;
-
-function showSpans(spans: readonly SlotSpan[]): string {
-  const shown = spans.slice(0, SPANS_SHOWN).map(({ from, to }) => (to - from === 1 ? `${from}` : `${from}-${to - 1}`));
-  const more = spans.length - shown.length;
-  return more > 0 ? `${shown.join(', ')} and ${more} more` : shown.join(', ');
 }
 
 function renderDraining({ draining }: TopologyReply): string {

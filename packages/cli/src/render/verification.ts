@@ -9,20 +9,23 @@ const KINDS = [
   ['duplicated', 'counted more than once'],
   ['mismatched', 'log and ledger say different things'],
   ['damaged', 'a log with something missing: see "spill doctor"'],
-  ['conflicts', 'the same id with another amount: see "spill conflicts list"'],
+  ['conflicts', 'open, the same id with another amount: see "spill conflicts list"'],
   ['drift', 'rows that other code changed'],
 ] as const;
 
 const EXAMPLES_SHOWN = 10;
 
-/** `exclusive`: nothing but spill may change the rows, so drift is an error. */
+/**
+ * `exclusive`: nothing but spill may change the rows, so drift is an error. A conflict is none: it is accounted for, and
+ * `spill doctor` alarms until somebody resolves it.
+ */
 export function isClean(reply: VerifyReply, exclusive: boolean): boolean {
-  return KINDS.every(([kind]) => reply[kind] === 0 || (kind === 'drift' && !exclusive));
+  return reply.ok && !(exclusive && reply.drift > 0);
 }
 
 export function renderVerification(reply: VerifyReply, exclusive: boolean): string {
   const lines = KINDS.filter(([kind]) => reply[kind] > 0).flatMap(([kind, meaning]) => [
-    `${showCount(reply[kind])} ${kind}: ${meaning}`,
+    `${kind === 'conflicts' ? plural(reply.conflicts, 'conflict') : `${showCount(reply[kind])} ${kind}`}: ${meaning}`,
     ...examples(reply.examples[kind], reply[kind]),
   ]);
   for (const { shard, lost, who, why } of reply.accepted_losses) {

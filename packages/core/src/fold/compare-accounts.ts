@@ -15,6 +15,15 @@ export function compareAccounts(a: string, b: string): number {
   return a.length - b.length;
 }
 
+/** The same accounts in this order. Without the units that make the difference, the engine's own order is the same. */
+export function sortedAccounts(accounts: readonly string[]): string[] {
+  return accounts.some((account) => FROM_SURROGATES.test(account))
+    ? [...accounts].sort(compareAccounts)
+    : [...accounts].sort();
+}
+
+const FROM_SURROGATES = /[\ud800-\uffff]/;
+
 function rank(unit: number): number {
   if (unit < 0xd800) return unit;
   return unit < 0xe000 ? unit + 0x2000 : unit - 0x800;

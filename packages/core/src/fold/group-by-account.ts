@@ -1,5 +1,5 @@
 import type { FoldRows } from '../ports.js';
-import { compareAccounts } from './compare-accounts.js';
+import { sortedAccounts } from './compare-accounts.js';
 
 /** The rows of a fold by account: `accounts` ascending by bytes, everything else at the same place. */
 export interface AccountGroups {
@@ -33,7 +33,7 @@ export function groupByAccount(rows: Pick<FoldRows, 'length' | 'accounts' | 'amo
     places[row] = place;
   }
 
-  const order = seen.map((_, place) => place).sort((a, b) => compareAccounts(seen[a]!, seen[b]!));
+  const order = sortedAccounts(seen).map((account) => found.get(account)!);
   const sorted = new Int32Array(order.length);
   order.forEach((place, position) => {
     sorted[place] = position;

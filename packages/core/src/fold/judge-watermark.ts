@@ -50,7 +50,11 @@ export function judgeWatermark(row: Watermark | null, view: LogView): WatermarkV
 
 function whyDamaged(row: Watermark | null, view: LogView): string | null {
   if (row !== null && row.logId !== view.logId) {
-    return `the data table has folded log ${row.logId}, this log is ${view.logId}`;
+    return (
+      `the data table has folded log ${row.logId} of a shard ${row.shard}, this log is ${view.logId}: this is another ` +
+      "cluster's database, or another log was put in the place of that one. If this cluster is new on the database of an " +
+      `older one that is gone, \`spill repair ${row.shard} --accept-loss\` takes the number over: nothing is lost by it`
+    );
   }
   const sequence = row?.sequence ?? 0;
   if (sequence > view.lastSequence) {

@@ -12,7 +12,8 @@
  * ```
  *
  * A transaction is *in doubt* once an attempt may have been stored without an answer. Then the direct path is closed
- * to it, since a slow shard would otherwise send its load back to the hot row, and what is given up is a time-out.
+ * to it, since a slow shard would otherwise send its load back to the hot row, and it is given up only with a code that
+ * asks for another try.
  */
 
 /** Whether some attempt of the transaction may have been stored although nobody said so. */
@@ -20,11 +21,11 @@ export type Doubt = 'clear' | 'in_doubt';
 
 /** How an attempt ended, for one transaction. */
 export type AttemptEvent =
-  /** stored, duplicate, id_conflict, expired or ahead of the clock: an answer for the client. */
+  /** stored, duplicate, id_conflict, expired, or a user's timestamp too far ahead: an answer for the client. */
   | 'answered'
   /** Another shard owns the slot. Nothing was stored. */
   | 'moved'
-  /** Stamped by spill and below the horizon. Nothing was stored. */
+  /** Stamped by spill, and below the horizon or too far ahead of the shard's clock. Nothing was stored. */
   | 'restamp'
   /** Below the horizon, and the ledger could not be asked. Nothing was stored. */
   | 'ledger_away'
@@ -49,7 +50,7 @@ export type GiveUpCode = 'unavailable' | 'overloaded' | 'timeout' | 'internal';
 
 export type Rule =
   | { readonly step: 'answer' }
-  /** Read the topology, then decide with `afterLook`. */
+  /** Read the topology, then decide with `afterLook`; what has moved to an owner that is known by then needs no read. */
   | { readonly step: 'look'; readonly doubt: Doubt }
   | { readonly step: 'restamp'; readonly doubt: Doubt }
   | { readonly step: 'give_up'; readonly code: GiveUpCode };
@@ -68,7 +69,7 @@ export const ATTEMPT_RULES: Readonly<Record<AttemptEvent, Readonly<Record<Doubt,
   unavailable: { clear: DOUBTFUL_LOOK, in_doubt: DOUBTFUL_LOOK },
   overloaded: { clear: giveUp('overloaded'), in_doubt: giveUp('overloaded') },
   late: { clear: CLEAR_LOOK, in_doubt: DOUBTFUL_LOOK },
-  malformed: { clear: giveUp('internal'), in_doubt: giveUp('internal') },
+  malformed: { clear: giveUp('internal'), in_doubt: giveUp('timeout') },
   no_responders: { clear: CLEAR_LOOK, in_doubt: DOUBTFUL_LOOK },
   not_sent: { clear: CLEAR_LOOK, in_doubt: DOUBTFUL_LOOK },
   replaced: { clear: DOUBTFUL_LOOK, in_doubt: DOUBTFUL_LOOK },

@@ -7,13 +7,20 @@
  * outcome is logged.
  */
 import type { SlotSpan } from '../topology/topology.js';
+import { type Batch, batchAccount, batchTimestamp } from '../transaction/batch.js';
 import type { SmallState } from './events.js';
 import type { IdHashKey } from './id-hash.js';
 import { KnownIds, NONE } from './known-ids.js';
-import type { CertifiedRow } from './row-digest.js';
 import type { FirstSeen } from './submit-protocol.js';
 
 const SEGMENT_ENTRIES = 65_535;
+
+/** Rows, and where each was stored first. */
+export interface AdoptedRows {
+  readonly batch: Batch;
+  readonly shards: Uint32Array;
+  readonly sequences: Float64Array;
+}
 
 interface Origins {
   readonly shards: Uint32Array;
@@ -22,8 +29,9 @@ interface Origins {
 
 export class Adoption {
   settled = false;
-  private readonly ids: KnownIds;
-  private readonly origins = new Map<number, Origins>();
+  readonly ids: KnownIds;
+  /** By segment of `ids`. */
+  private readonly origins: Origins[] = [];
 
   constructor(
     readonly migration: number,
@@ -43,43 +51,39 @@ export class Adoption {
     return this.settled && this.ids.entries().next().done === true;
   }
 
-  /** `id`: its bytes. `sequence`: of the record that adopts. The caller has looked that the row is not known yet. */
-  add(
-    account: string,
-    id: Uint8Array,
-    amount: bigint,
-    timestamp: number,
-    first: { readonly shard: number; readonly sequence: number },
-    sequence: number,
-  ): void {
-    const number = this.ids.internAccount(account);
-    const low = Number(BigInt.asUintN(32, amount));
-    const high = Number(BigInt.asIntN(32, amount >> 32n));
-    const place = this.ids.endPlace;
-    this.ids.add(number, this.ids.hash(id, 0, id.length), id, 0, id.length, low, high, timestamp, sequence);
-    const entry = this.ids.at(place);
-    let origins = this.origins.get(entry >>> 16);
-    if (!origins) {
-      origins = { shards: new Uint32Array(SEGMENT_ENTRIES), sequences: new Float64Array(SEGMENT_ENTRIES) };
-      this.origins.set(entry >>> 16, origins);
+  /** `sequence`: of the record that adopts. Whoever decided has looked that no row is known yet. */
+  adopt({ batch, shards, sequences }: AdoptedRows, sequence: number): void {
+    const { ids } = this;
+    const { bytes, view } = batch;
+    const numbers = new Int32Array(batch.accounts.length).fill(-1);
+    let idAt = batch.idsAt;
+    for (let row = 0; row < batch.rows; row++) {
+      const idTo = idAt + (bytes[batch.idLengthsAt + row] as number);
+      const account = batchAccount(batch, row);
+      // Only what a row names: an account without entries would never be released.
+      if ((numbers[account] as number) < 0) numbers[account] = ids.internAccount(batch.accounts[account] as string);
+      const amountAt = batch.amountsAt + 8 * row;
+      const low = view.getUint32(amountAt, true);
+      const high = view.getInt32(amountAt + 4, true);
+      const place = ids.endPlace;
+      const hash = ids.hash(bytes, idAt, idTo);
+      ids.add(numbers[account] as number, hash, bytes, idAt, idTo, low, high, batchTimestamp(batch, row), sequence);
+      this.originate(ids.at(place), shards[row] as number, sequences[row] as number);
+      idAt = idTo;
     }
-    origins.shards[entry & 0xffff] = first.shard;
-    origins.sequences[entry & 0xffff] = first.sequence;
   }
 
   find(account: string, idHash: number, bytes: Uint8Array, from: number, to: number): FirstSeen | null {
     const number = this.ids.accountNumber(account);
     if (number < 0) return null;
     const entry = this.ids.find(number, idHash, bytes, from, to);
-    return entry === NONE ? null : this.first(entry);
-  }
-
-  /** Every row that is still known, in the order of adoption. */
-  *rows(): Generator<CertifiedRow> {
-    for (const entry of this.ids.entries()) {
-      const { shard, sequence, timestamp, amount } = this.first(entry);
-      yield { account: this.ids.account(entry), id: this.ids.id(entry), amount, timestamp, shard, sequence };
-    }
+    if (entry === NONE) return null;
+    return {
+      shard: this.firstShard(entry),
+      sequence: this.firstSequence(entry),
+      timestamp: this.ids.timestamp(entry),
+      amount: this.ids.amount(entry),
+    };
   }
 
   /**
@@ -92,17 +96,23 @@ export class Adoption {
     return this.ids.forget(forgottenBelow, foldedUpTo, none, forgottenAlso);
   }
 
-  sweep(entriesMax: number): void {
-    this.ids.sweep(entriesMax);
+  /** The shard that stored an entry's transaction, and in which record of its log. */
+  firstShard(entry: number): number {
+    return this.origins[entry >>> 16]!.shards[entry & 0xffff] as number;
   }
 
-  private first(entry: number): FirstSeen & { shard: number; sequence: number } {
-    const origins = this.origins.get(entry >>> 16)!;
-    return {
-      shard: origins.shards[entry & 0xffff] as number,
-      sequence: origins.sequences[entry & 0xffff] as number,
-      timestamp: this.ids.timestamp(entry),
-      amount: this.ids.amount(entry),
+  firstSequence(entry: number): number {
+    return this.origins[entry >>> 16]!.sequences[entry & 0xffff] as number;
+  }
+
+  private originate(entry: number, shard: number, sequence: number): void {
+    const segment = entry >>> 16;
+    this.origins[segment] ??= {
+      shards: new Uint32Array(SEGMENT_ENTRIES),
+      sequences: new Float64Array(SEGMENT_ENTRIES),
     };
+    const { shards, sequences } = this.origins[segment];
+    shards[entry & 0xffff] = shard;
+    sequences[entry & 0xffff] = sequence;
   }
 }

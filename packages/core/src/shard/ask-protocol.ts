@@ -119,6 +119,8 @@ export interface ShardStatus {
   readonly assignment: number;
   readonly logId: string;
   readonly pid: number;
+  /** Of its machine, microseconds since 1970. */
+  readonly clock: number;
   readonly state: 'opening' | 'serving' | 'fold_only' | 'refusing' | 'draining' | 'damaged';
   readonly reason: string | null;
   readonly epoch: number;

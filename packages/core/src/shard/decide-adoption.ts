@@ -3,7 +3,8 @@
  * topology's word on the migration has been read, from the stream's leader, after the message that asks came.
  */
 
-import type { Migration, MigrationState } from '../topology/topology.js';
+import { spansOverlap } from '../topology/owners.js';
+import type { Migration, MigrationState, SlotSpan } from '../topology/topology.js';
 import {
   type Batch,
   BatchBuilder,
@@ -13,32 +14,20 @@ import {
   batchTimestamp,
   readBatch,
 } from '../transaction/batch.js';
+import type { AdoptedRows } from './adoption.js';
 import type { Certificate, ShardEvent } from './events.js';
 import { NONE } from './known-ids.js';
 import type { ShardState } from './state.js';
-
-/** A chunk of a source's stream: rows and where each was stored first. */
-export interface AdoptionChunk {
-  readonly batch: Batch;
-  readonly shards: Uint32Array;
-  readonly sequences: Float64Array;
-}
 
 /**
  * What of a chunk is new to the target. Nothing once the outcome of the migration is logged, or where the topology does
  * not say `copying`: a late chunk is nobody's.
  */
-export function decideAdoption(state: ShardState, migration: Migration, chunk: AdoptionChunk): ShardEvent[] {
+export function decideAdoption(state: ShardState, migration: Migration, chunk: AdoptedRows): ShardEvent[] {
   if (migration.state !== 'copying' || migration.target !== state.shard) return [];
   if (state.small.settled.includes(migration.id)) return [];
   const { batch } = chunk;
-  const fresh: number[] = [];
-  let idAt = batch.idsAt;
-  for (let row = 0; row < batch.rows; row++) {
-    const idTo = idAt + (batch.bytes[batch.idLengthsAt + row] as number);
-    if (!isKnown(state, batch.accounts[batchAccount(batch, row)] as string, batch.bytes, idAt, idTo)) fresh.push(row);
-    idAt = idTo;
-  }
+  const fresh = unknownRows(state, migration.slots, batch);
   if (fresh.length === 0) return [];
   const { id, slots } = migration;
   if (fresh.length === batch.rows) return [{ type: 'adopted', migration: id, slots, ...chunk }];
@@ -86,27 +75,49 @@ export function decideSettled(state: ShardState, migrations: readonly Migration[
   });
 }
 
-function isKnown(state: ShardState, account: string, bytes: Uint8Array, from: number, to: number): boolean {
-  const hash = state.known.hash(bytes, from, to);
-  const number = state.known.accountNumber(account);
-  if (number >= 0 && state.known.find(number, hash, bytes, from, to) !== NONE) return true;
-  for (const adoption of state.adoptions.values()) {
-    if (adoption.find(account, hash, bytes, from, to)) return true;
-  }
-  return false;
-}
-
-function selectRows(chunk: AdoptionChunk, rows: readonly number[]): AdoptionChunk {
-  const { batch } = chunk;
-  const builder = new BatchBuilder(rows.length);
-  const wanted = new Set(rows);
+/** The rows that neither this shard stored nor it took over for any of the slots. */
+function unknownRows(state: ShardState, slots: readonly SlotSpan[], batch: Batch): number[] {
+  const adopted = [...state.adoptions.values()].filter((adoption) => spansOverlap(adoption.slots, slots));
+  const knowing = [state.known, ...adopted.map(({ ids }) => ids)];
+  const numbers = knowing.map((ids) => Int32Array.from(batch.accounts, (account) => ids.accountNumber(account)));
+  const unknown: number[] = [];
   let idAt = batch.idsAt;
   for (let row = 0; row < batch.rows; row++) {
     const idTo = idAt + (batch.bytes[batch.idLengthsAt + row] as number);
-    if (wanted.has(row)) {
-      const id = Buffer.from(batch.bytes.buffer, batch.bytes.byteOffset + idAt, idTo - idAt).toString('utf8');
+    const account = batchAccount(batch, row);
+    // All of them hash with the cluster's key.
+    const hash = state.known.hash(batch.bytes, idAt, idTo);
+    let known = false;
+    for (let i = 0; i < knowing.length && !known; i++) {
+      const number = numbers[i]?.[account] as number;
+      known = number >= 0 && knowing[i]?.find(number, hash, batch.bytes, idAt, idTo) !== NONE;
+    }
+    if (!known) unknown.push(row);
+    idAt = idTo;
+  }
+  return unknown;
+}
+
+function selectRows(chunk: AdoptedRows, rows: readonly number[]): AdoptedRows {
+  const { batch } = chunk;
+  const builder = new BatchBuilder(rows.length);
+  let next = 0;
+  let idAt = batch.idsAt;
+  for (let row = 0; row < batch.rows; row++) {
+    const idTo = idAt + (batch.bytes[batch.idLengthsAt + row] as number);
+    if (row === rows[next]) {
+      next += 1;
       const account = batch.accounts[batchAccount(batch, row)] as string;
-      builder.add(account, id, batchAmount(batch, row), batchTimestamp(batch, row), batchStamped(batch, row));
+      const amount = batchAmount(batch, row);
+      builder.addEncoded(
+        account,
+        batch.bytes,
+        idAt,
+        idTo,
+        amount,
+        batchTimestamp(batch, row),
+        batchStamped(batch, row),
+      );
     }
     idAt = idTo;
   }

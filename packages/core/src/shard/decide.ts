@@ -19,10 +19,11 @@
 
 import { spansContain } from '../topology/owners.js';
 import { poolOf } from '../topology/pool.js';
-import { type Batch, batchAmount, batchStamped, batchTimestamp } from '../transaction/batch.js';
+import { type Batch, batchAccount, batchAmount, batchStamped, batchTimestamp } from '../transaction/batch.js';
 import type { Adoption } from './adoption.js';
 import type { Stored } from './events.js';
-import { NONE } from './known-ids.js';
+import { type KnownIds, NONE, sameBytes } from './known-ids.js';
+import { type LocatedIds, locateIds } from './located-ids.js';
 import { isSealed, type ShardState } from './state.js';
 import { type FirstSeen, RowStatus } from './submit-protocol.js';
 
@@ -61,25 +62,24 @@ export function decide(state: ShardState, submit: Submit): Decision {
   const numbers = new Int32Array(batch.accounts.length);
   const adoptions: (readonly Adoption[])[] = [];
   const accepts = batch.accounts.map((account, i) => {
-    numbers[i] = known.accountNumber(account);
-    const slot = known.slot(account);
+    const number = known.accountNumber(account);
+    numbers[i] = number;
+    const slot = known.slot(account, number);
     adoptions[i] = adoptionsOf(state, slot);
     return !state.small.closed && submit.ownedSlots[slot] === 1 && !isSealed(state, slot);
   });
   const places = firstPlaces(batch.accounts);
   const inPool = poolTest(state);
-  const within = new WithinBatch(rows);
+  const ids = locateIds(known, batch);
+  const candidates = candidatesOf(known, batch, numbers, ids);
+  const within = new WithinBatch(batch, places, ids);
   const statuses = new Uint8Array(rows);
   const firsts = new Map<number, FirstSeen>();
   const askLedger: number[] = [];
   let stored = 0;
 
-  let idAt = batch.idsAt;
   for (let row = 0; row < rows; row++) {
-    const idFrom = idAt;
-    const idTo = idFrom + (bytes[batch.idLengthsAt + row] as number);
-    idAt = idTo;
-    const place = view.getUint16(batch.accountsAt + 2 * row, true);
+    const place = batchAccount(batch, row);
     const amountAt = batch.amountsAt + 8 * row;
     const amountLow = view.getUint32(amountAt, true);
     const amountHigh = view.getInt32(amountAt + 4, true);
@@ -87,9 +87,10 @@ export function decide(state: ShardState, submit: Submit): Decision {
       statuses[row] = RowStatus.moved;
       continue;
     }
-    const hash = known.hash(bytes, idFrom, idTo);
-    const number = numbers[place] as number;
-    const entry = number < 0 ? NONE : known.find(number, hash, bytes, idFrom, idTo);
+    const hash = ids.hashes[row] as number;
+    const idFrom = ids.starts[row] as number;
+    const idTo = ids.starts[row + 1] as number;
+    const entry = candidates[row] === NONE ? NONE : known.find(numbers[place] as number, hash, bytes, idFrom, idTo);
     if (entry !== NONE) {
       const first = {
         shard: state.shard,
@@ -109,8 +110,7 @@ export function decide(state: ShardState, submit: Submit): Decision {
         continue;
       }
     }
-    const firstPlace = places[place] as number;
-    const earlier = within.find(batch, row, hash, firstPlace, idFrom, idTo);
+    const earlier = within.find(row);
     if (earlier >= 0) {
       const first = {
         shard: state.shard,
@@ -125,7 +125,7 @@ export function decide(state: ShardState, submit: Submit): Decision {
     if (timestamp > newest) {
       statuses[row] = RowStatus.ahead;
     } else if (timestamp >= horizon) {
-      within.add(row, hash, firstPlace, idFrom);
+      within.add(row);
       stored += 1;
     } else if (batchStamped(batch, row)) {
       statuses[row] = RowStatus.restamp;
@@ -139,11 +139,11 @@ export function decide(state: ShardState, submit: Submit): Decision {
   }
   if (askLedger.length > 0) return { event: null, statuses: NO_STATUSES, firsts: NO_FIRSTS, askLedger };
   if (stored === rows) {
-    const event: Stored | null = rows === 0 ? null : { type: 'stored', batch, accepted: null, count: rows };
+    const event: Stored | null = rows === 0 ? null : { type: 'stored', batch, accepted: null, count: rows, ids };
     return { event, statuses: NO_STATUSES, firsts: NO_FIRSTS, askLedger };
   }
   const event: Stored | null =
-    stored === 0 ? null : { type: 'stored', batch, accepted: bitmapOfStored(statuses), count: stored };
+    stored === 0 ? null : { type: 'stored', batch, accepted: bitmapOfStored(statuses), count: stored, ids };
   return { event, statuses, firsts, askLedger };
 
   function meet(row: number, first: FirstSeen): void {
@@ -212,58 +212,66 @@ function firstPlaces(accounts: readonly string[]): Uint16Array {
   return places;
 }
 
+/** For each row, `NONE` where its key is certainly not known. */
+function candidatesOf(known: KnownIds, batch: Batch, numbers: Int32Array, ids: LocatedIds): Uint32Array {
+  const candidates = new Uint32Array(batch.rows);
+  for (let row = 0; row < batch.rows; row++) {
+    const number = numbers[batchAccount(batch, row)] as number;
+    candidates[row] = number < 0 ? NONE : known.candidate(number, ids.hashes[row] as number);
+  }
+  return candidates;
+}
+
 /** The rows of one batch that were accepted so far, by (account, id): a small open-addressing table. */
 class WithinBatch {
   private readonly slots: Int32Array;
-  private readonly hashes: Uint32Array;
-  private readonly accounts: Uint16Array;
-  private readonly idsAt: Uint32Array;
   private readonly mask: number;
 
-  constructor(rows: number) {
+  constructor(
+    private readonly batch: Batch,
+    /** For each place in the batch's accounts, the first place of the same account. */
+    private readonly places: Uint16Array,
+    private readonly ids: LocatedIds,
+  ) {
     let size = 8;
-    while (size < 2 * rows) size *= 2;
+    while (size < 2 * batch.rows) size *= 2;
     this.slots = new Int32Array(size).fill(-1);
     this.mask = size - 1;
-    this.hashes = new Uint32Array(rows);
-    this.accounts = new Uint16Array(rows);
-    this.idsAt = new Uint32Array(rows);
   }
 
-  /** `account`: the first place of the row's account. */
-  add(row: number, hash: number, account: number, idAt: number): void {
-    this.hashes[row] = hash;
-    this.accounts[row] = account;
-    this.idsAt[row] = idAt;
-    let at = this.home(hash, account);
+  add(row: number): void {
+    let at = this.home(row);
     while (this.slots[at] !== -1) at = (at + 1) & this.mask;
     this.slots[at] = row;
   }
 
   /** The accepted row with the same key before `row`, or −1. */
-  find(batch: Batch, row: number, hash: number, account: number, idFrom: number, idTo: number): number {
-    const { bytes } = batch;
-    for (let at = this.home(hash, account); ; at = (at + 1) & this.mask) {
+  find(row: number): number {
+    const { hashes } = this.ids;
+    for (let at = this.home(row); ; at = (at + 1) & this.mask) {
       const other = this.slots[at] as number;
       if (other === -1) return -1;
-      if (
-        this.hashes[other] === hash &&
-        this.accounts[other] === account &&
-        bytes[batch.idLengthsAt + other] === bytes[batch.idLengthsAt + row]
-      ) {
-        let i = idFrom;
-        let j = this.idsAt[other] as number;
-        while (i < idTo && bytes[i] === bytes[j]) {
-          i++;
-          j++;
-        }
-        if (i === idTo) return other;
+      if (hashes[other] === hashes[row] && this.account(other) === this.account(row) && this.sameId(other, row)) {
+        return other;
       }
     }
   }
 
   /** Spread over the accounts: many accounts may use one id, as a payroll does. */
-  private home(hash: number, account: number): number {
-    return (hash ^ Math.imul(account + 1, 0x9e37_79b1)) & this.mask;
+  private home(row: number): number {
+    return ((this.ids.hashes[row] as number) ^ Math.imul(this.account(row) + 1, 0x9e37_79b1)) & this.mask;
+  }
+
+  private account(row: number): number {
+    return this.places[batchAccount(this.batch, row)] as number;
+  }
+
+  private sameId(a: number, b: number): boolean {
+    const { starts } = this.ids;
+    const from = starts[a] as number;
+    return (
+      sameBytes(this.batch.bytes, from, this.batch.bytes, starts[b] as number, starts[b + 1] as number) &&
+      (starts[a + 1] as number) - from === (starts[b + 1] as number) - (starts[b] as number)
+    );
   }
 }

@@ -1,5 +1,6 @@
 import type { SlotSpan } from '../topology/topology.js';
 import type { Batch } from '../transaction/batch.js';
+import type { LocatedIds } from './located-ids.js';
 
 /** The set of transactions that a shard knows for the slots of a migration, at and above a horizon. */
 export interface Certificate {
@@ -74,6 +75,8 @@ export interface Stored {
   /** One bit a row, ⌈rows / 8⌉ bytes; null: every row. Whatever reads the event sees only the accepted ones. */
   readonly accepted: Uint8Array | null;
   readonly count: number;
+  /** As `decide` worked them out; in no record. */
+  readonly ids?: LocatedIds;
 }
 
 export type ShardEvent =

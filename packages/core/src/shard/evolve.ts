@@ -1,4 +1,4 @@
-import { batchAccount, batchAmount, batchTimestamp } from '../transaction/batch.js';
+import { batchAccount, batchTimestamp } from '../transaction/batch.js';
 import { Adoption } from './adoption.js';
 import {
   type Adopted,
@@ -8,6 +8,7 @@ import {
   type SmallState,
   type Stored,
 } from './events.js';
+import { locateIds } from './located-ids.js';
 import type { LogRecord } from './record.js';
 import { writeRecord } from './record.js';
 import type { ShardState } from './state.js';
@@ -108,11 +109,10 @@ function store(state: ShardState, event: Stored, sequence: number): ShardState {
   // Halves are summed apart: 65,535 rows of 32 bits stay far below 2^53.
   let low = 0;
   let high = 0;
-  let idAt = batch.idsAt;
+  const { starts, hashes } = event.ids ?? locateIds(known, batch);
   for (let row = 0; row < batch.rows; row++) {
-    const idTo = idAt + (bytes[batch.idLengthsAt + row] as number);
     if (isAccepted(event, row)) {
-      const place = view.getUint16(batch.accountsAt + 2 * row, true);
+      const place = batchAccount(batch, row);
       let account = numbers[place] as number;
       if (account < 0) {
         account = known.internAccount(batch.accounts[place] as string);
@@ -121,13 +121,13 @@ function store(state: ShardState, event: Stored, sequence: number): ShardState {
       const amountAt = batch.amountsAt + 8 * row;
       const amountLow = view.getUint32(amountAt, true);
       const amountHigh = view.getInt32(amountAt + 4, true);
-      const timestampAt = batch.timestampsAt + 8 * row;
-      const timestamp = view.getUint32(timestampAt, true) + view.getUint32(timestampAt + 4, true) * 0x1_0000_0000;
-      known.add(account, known.hash(bytes, idAt, idTo), bytes, idAt, idTo, amountLow, amountHigh, timestamp, sequence);
+      const hash = hashes[row] as number;
+      const from = starts[row] as number;
+      const to = starts[row + 1] as number;
+      known.add(account, hash, bytes, from, to, amountLow, amountHigh, batchTimestamp(batch, row), sequence);
       low += amountLow;
       high += amountHigh;
     }
-    idAt = idTo;
   }
   state.count += event.count;
   state.sum += BigInt(low) + (BigInt(high) << 32n);
@@ -135,7 +135,7 @@ function store(state: ShardState, event: Stored, sequence: number): ShardState {
 }
 
 function adopt(state: ShardState, event: Adopted, sequence: number): ShardState {
-  const { migration, slots, batch, shards, sequences } = event;
+  const { migration, slots } = event;
   let adoption = state.adoptions.get(migration);
   if (!adoption) {
     adoption = new Adoption(migration, slots, state.idHashKey, state.slotOf);
@@ -146,19 +146,7 @@ function adopt(state: ShardState, event: Adopted, sequence: number): ShardState 
       state.small = { ...state.small, adoptions: [...adoptions, { migration, slots, ready: null }] };
     }
   }
-  let idAt = batch.idsAt;
-  for (let row = 0; row < batch.rows; row++) {
-    const idTo = idAt + (batch.bytes[batch.idLengthsAt + row] as number);
-    adoption.add(
-      batch.accounts[batchAccount(batch, row)] as string,
-      batch.bytes.subarray(idAt, idTo),
-      batchAmount(batch, row),
-      batchTimestamp(batch, row),
-      { shard: shards[row] as number, sequence: sequences[row] as number },
-      sequence,
-    );
-    idAt = idTo;
-  }
+  adoption.adopt(event, sequence);
   return state;
 }
 

@@ -2,21 +2,21 @@
  * The known transactions of a shard, in log order: its memory of what it stored, by (account, id).
  *
  * Entries lie in segments of columns (typed arrays, outside the garbage collector's heap) that are filled once and
- * dropped whole from the front. A table of 256 partitions, open addressing each, leads from the keyed hash of a key to
- * its entry; a partition grows by itself, so that no insertion pays for rehashing everything. Each entry leads to the
- * one before it of the same account, so that one account is read without passing over the others.
+ * dropped whole from the front. A table (entry-table.ts) leads from the keyed hash of a key to its entry. Each entry
+ * leads to the one before it of the same account, so that one account is read without passing over the others.
  *
  * An entry is named by a reference: 16 bits of segment, 16 bits of place. What makes an entry *known* is decided by the
  * horizon (see `forget`); when its memory is given back is a matter of housekeeping (`sweep`) and changes no answer.
  */
+import { AccountTable } from './account-table.js';
+import { EntryTable, homeOf, NONE } from './entry-table.js';
 import type { Forgotten } from './events.js';
 import { hashId, type IdHashKey } from './id-hash.js';
 
-const PARTITIONS = 256;
-const PARTITION_SLOTS_MIN = 16;
+export { NONE };
+
 /** Not 65,536, so that no reference is `NONE`. */
 const SEGMENT_ENTRIES = 65_535;
-export const NONE = 0xffff_ffff;
 
 interface Segment {
   readonly accounts: Uint32Array;
@@ -29,7 +29,7 @@ interface Segment {
   readonly previous: Uint32Array;
   readonly idsAt: Uint32Array;
   readonly idLengths: Uint8Array;
-  ids: Uint8Array;
+  ids: Uint8Array<ArrayBuffer>;
   idBytes: number;
   readonly sequenceBase: number;
   length: number;
@@ -54,30 +54,10 @@ function newSegment(entries: number, sequenceBase: number): Segment {
   };
 }
 
-interface Partition {
-  slots: Uint32Array;
-  used: number;
-}
-
-/** What is kept per account while the shard knows a transaction of it. */
-interface Account {
-  readonly name: string;
-  readonly number: number;
-  readonly slot: number;
-  /** The newest entry. */
-  head: number;
-  entries: number;
-}
-
 export class KnownIds {
   private readonly segments: (Segment | undefined)[] = [];
-  private readonly partitions: Partition[] = Array.from({ length: PARTITIONS }, () => ({
-    slots: new Uint32Array(PARTITION_SLOTS_MIN).fill(NONE),
-    used: 0,
-  }));
-  private readonly byName = new Map<string, Account>();
-  private readonly byNumber: (Account | undefined)[] = [];
-  private readonly freeNumbers: number[] = [];
+  private readonly table = new EntryTable();
+  private readonly accounts: AccountTable;
   /** Absolute numbers: segment × segmentEntries + place, never wrapping. */
   private sweptTo = 0;
   private liveFrom = 0;
@@ -93,6 +73,7 @@ export class KnownIds {
     /** Smaller ones only in tests, which would otherwise need millions of entries to meet a boundary. */
     private readonly segmentEntries = SEGMENT_ENTRIES,
   ) {
+    this.accounts = new AccountTable(slotOf);
     if (segmentEntries < 1 || segmentEntries > SEGMENT_ENTRIES) {
       throw new RangeError(`a segment of ${segmentEntries} entries; 1 to ${SEGMENT_ENTRIES} are possible`);
     }
@@ -104,51 +85,54 @@ export class KnownIds {
   }
 
   get accountCount(): number {
-    return this.byName.size;
+    return this.accounts.size;
   }
 
-  /** The slot of an account, remembered for accounts that are known. */
-  slot(account: string): number {
-    return this.byName.get(account)?.slot ?? this.slotOf(account);
+  /** The slot of an account, remembered for accounts that are known. `number`: its `accountNumber`, where that is at hand. */
+  slot(account: string, number = this.accounts.numberOf(account)): number {
+    return number < 0 ? this.slotOf(account) : this.accounts.slot(number);
   }
 
   /** Number of an account that has entries, or −1. */
   accountNumber(account: string): number {
-    return this.byName.get(account)?.number ?? -1;
+    return this.accounts.numberOf(account);
   }
 
   accountName(number: number): string {
-    return this.byNumber[number]!.name;
+    return this.accounts.name(number);
   }
 
   /** The number of an account, given to it where it has none. */
   internAccount(name: string): number {
-    let account = this.byName.get(name);
-    if (!account) {
-      const number = this.freeNumbers.pop() ?? this.byNumber.length;
-      account = { name, number, slot: this.slotOf(name), head: NONE, entries: 0 };
-      this.byName.set(name, account);
-      this.byNumber[number] = account;
-    }
-    return account.number;
+    return this.accounts.intern(name);
   }
 
   hash(bytes: Uint8Array, from: number, to: number): number {
     return hashId(this.key, bytes, from, to);
   }
 
+  /**
+   * Whether a key may be known: `NONE` is certain, anything else is for `find` to tell. Asked for many keys in a row,
+   * without a branch on what is found, the misses of the cache overlap; one `find` after the other waits for each.
+   */
+  candidate(account: number, idHash: number): number {
+    const hash = mix(idHash, account);
+    const pairs = this.table.pairs(hash);
+    return pairs[homeOf(hash, pairs.length - 1)] as number;
+  }
+
   /** The known entry with this key, or `NONE`. `idHash` is `hash` of the id's bytes. */
   find(account: number, idHash: number, bytes: Uint8Array, from: number, to: number): number {
     const hash = mix(idHash, account);
-    const { slots } = this.partitions[hash >>> 24]!;
-    const mask = slots.length - 1;
-    for (let at = hash & mask; ; at = (at + 1) & mask) {
-      const entry = slots[at] as number;
+    const pairs = this.table.pairs(hash);
+    const mask = pairs.length - 1;
+    for (let at = homeOf(hash, mask); ; at = (at + 2) & mask) {
+      const entry = pairs[at] as number;
       if (entry === NONE) return NONE;
+      if (pairs[at + 1] !== hash) continue;
       const segment = this.segments[entry >>> 16]!;
       const place = entry & 0xffff;
       if (
-        segment.hashes[place] === hash &&
         segment.accounts[place] === account &&
         segment.idLengths[place] === to - from &&
         sameBytes(segment.ids, segment.idsAt[place] as number, bytes, from, to) &&
@@ -177,7 +161,6 @@ export class KnownIds {
     const segment = this.segments[segmentNumber & 0xffff]!;
     const hash = mix(idHash, account);
     const entry = (((segmentNumber & 0xffff) << 16) | place) >>> 0;
-    const owner = this.byNumber[account]!;
     if (segment.idBytes + (to - from) > segment.ids.length) {
       const ids = new Uint8Array(Math.max(segment.ids.length * 2, segment.idBytes + (to - from)));
       ids.set(segment.ids);
@@ -195,12 +178,10 @@ export class KnownIds {
     segment.amountWords[2 * place + 1] = amountHigh;
     segment.timestamps[place] = timestamp;
     segment.sequences[place] = sequence - segment.sequenceBase;
-    segment.previous[place] = owner.head;
+    segment.previous[place] = this.accounts.push(account, entry);
     segment.length = place + 1;
-    owner.head = entry;
-    owner.entries += 1;
     this.end += 1;
-    this.insert(hash, entry);
+    this.table.insert(hash, entry);
   }
 
   amount(entry: number): bigint {
@@ -237,6 +218,20 @@ export class KnownIds {
     const segment = this.segments[entry >>> 16]!;
     const at = segment.idsAt[entry & 0xffff] as number;
     return Buffer.from(segment.ids.buffer, at, segment.idLengths[entry & 0xffff]).toString('utf8');
+  }
+
+  /** What holds the bytes of the entry's id, at `idFrom` to before `idTo`. */
+  idBytes(entry: number): Uint8Array<ArrayBuffer> {
+    return this.segments[entry >>> 16]!.ids;
+  }
+
+  idFrom(entry: number): number {
+    return this.segments[entry >>> 16]!.idsAt[entry & 0xffff] as number;
+  }
+
+  idTo(entry: number): number {
+    const segment = this.segments[entry >>> 16]!;
+    return (segment.idsAt[entry & 0xffff] as number) + (segment.idLengths[entry & 0xffff] as number);
   }
 
   /**
@@ -283,8 +278,8 @@ export class KnownIds {
       const sequence = this.sequence(entry);
       if (sequence > this.pinnedAbove) break;
       this.sweptUpTo = sequence;
-      this.remove(segment.hashes[place] as number, entry);
-      this.release(segment.accounts[place] as number);
+      this.table.remove(segment.hashes[place] as number, entry);
+      this.accounts.release(segment.accounts[place] as number);
       if (place === this.segmentEntries - 1) this.segments[entry >>> 16] = undefined;
     }
     return this.sweptTo - from;
@@ -300,10 +295,11 @@ export class KnownIds {
 
   /** Entries of an account from the newest back to the first one at or below `sequence`, that one left out. */
   *entriesOfAccount(account: string, sequence: number): Generator<number> {
-    const owner = this.byName.get(account);
-    if (!owner) return;
-    let left = owner.entries;
-    for (let entry = owner.head; left > 0; left--) {
+    const { accounts } = this;
+    const number = accounts.numberOf(account);
+    if (number < 0) return;
+    let left = accounts.entries(number);
+    for (let entry = accounts.head(number); left > 0; left--) {
       if (this.sequence(entry) <= sequence) return;
       yield entry;
       entry = this.segments[entry >>> 16]!.previous[entry & 0xffff] as number;
@@ -328,7 +324,7 @@ export class KnownIds {
   }
 
   slotOfEntry(entry: number): number {
-    return this.byNumber[this.accountNumberOf(entry)]!.slot;
+    return this.accounts.slot(this.accountNumberOf(entry));
   }
 
   /** The place after the last entry. Places are numbers that only grow. */
@@ -345,61 +341,6 @@ export class KnownIds {
     const segment = Math.floor(at / this.segmentEntries);
     return (((segment & 0xffff) << 16) | (at - segment * this.segmentEntries)) >>> 0;
   }
-
-  private insert(hash: number, entry: number): void {
-    const partition = this.partitions[hash >>> 24]!;
-    if (partition.used * 3 >= partition.slots.length * 2) this.grow(partition);
-    const { slots } = partition;
-    const mask = slots.length - 1;
-    let at = hash & mask;
-    while (slots[at] !== NONE) at = (at + 1) & mask;
-    slots[at] = entry;
-    partition.used += 1;
-  }
-
-  private grow(partition: Partition): void {
-    const slots = new Uint32Array(partition.slots.length * 2).fill(NONE);
-    const mask = slots.length - 1;
-    for (const entry of partition.slots) {
-      if (entry === NONE) continue;
-      let at = this.hashOf(entry) & mask;
-      while (slots[at] !== NONE) at = (at + 1) & mask;
-      slots[at] = entry;
-    }
-    partition.slots = slots;
-  }
-
-  /** Takes an entry out of the table and closes the gap, so that probing never meets a tombstone. */
-  private remove(hash: number, entry: number): void {
-    const partition = this.partitions[hash >>> 24]!;
-    const { slots } = partition;
-    const mask = slots.length - 1;
-    let gap = hash & mask;
-    while (slots[gap] !== entry) gap = (gap + 1) & mask;
-    for (let at = (gap + 1) & mask; slots[at] !== NONE; at = (at + 1) & mask) {
-      const home = this.hashOf(slots[at] as number) & mask;
-      // An entry may move into the gap if its home does not lie between the gap and where it is now.
-      if (((at - home) & mask) >= ((at - gap) & mask)) {
-        slots[gap] = slots[at] as number;
-        gap = at;
-      }
-    }
-    slots[gap] = NONE;
-    partition.used -= 1;
-  }
-
-  private hashOf(entry: number): number {
-    return this.segments[entry >>> 16]!.hashes[entry & 0xffff] as number;
-  }
-
-  private release(number: number): void {
-    const account = this.byNumber[number]!;
-    account.entries -= 1;
-    if (account.entries > 0) return;
-    this.byName.delete(account.name);
-    this.byNumber[number] = undefined;
-    this.freeNumbers.push(number);
-  }
 }
 
 /** Spreads one id's hash over the accounts that use it. */
@@ -409,7 +350,8 @@ function mix(idHash: number, account: number): number {
   return (hash ^ (hash >>> 13)) >>> 0;
 }
 
-function sameBytes(a: Uint8Array, aFrom: number, b: Uint8Array, from: number, to: number): boolean {
+/** Whether `a` has at `aFrom` what `b` has in [from, to). */
+export function sameBytes(a: Uint8Array, aFrom: number, b: Uint8Array, from: number, to: number): boolean {
   for (let i = from, j = aFrom; i < to; i++, j++) if (a[j] !== b[i]) return false;
   return true;
 }

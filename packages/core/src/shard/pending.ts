@@ -88,7 +88,7 @@ export class Pending {
    * The fold up to `to` was committed. The one before it is no longer answered from sums. Where the fold was begun
    * otherwise than by `beginFold` (its rows were read from the log), the sums are counted anew.
    */
-  commitFold(to: number, _rows?: number): void {
+  commitFold(to: number): void {
     const { last, inFlight } = this;
     if (inFlight?.to !== to) {
       this.rebase(to);

@@ -82,6 +82,17 @@ export function readSubmitRequest(bytes: Uint8Array): { remainingMs: number; bat
   return { remainingMs: view.getUint32(0, true), batch: bytes.subarray(4) };
 }
 
+/** The reply to a request that is answered as a whole, with no result for any row. */
+export function writeSubmitRefusal(
+  code: Exclude<ReplyCode, ReplyCode.ok>,
+  message: string,
+  known: Partial<Pick<SubmitReply, 'retryAfterMs' | 'epoch' | 'horizon'>> = {},
+): Uint8Array<ArrayBuffer> {
+  const { retryAfterMs = 0, epoch = 0, horizon = 0 } = known;
+  const nothing = { sequence: 0, statuses: new Uint8Array(), firsts: new Map() };
+  return writeSubmitReply({ code, message, retryAfterMs, epoch, horizon, ...nothing });
+}
+
 export function writeSubmitReply(reply: SubmitReply): Uint8Array<ArrayBuffer> {
   const text = reply.code === ReplyCode.ok ? new Uint8Array() : new TextEncoder().encode(reply.message);
   const rows = reply.statuses.length;

@@ -16,6 +16,8 @@ export class TopologyConflictError extends Error {
 export interface FirstTopology {
   readonly node: NodeEntry;
   readonly shardCount: number;
+  /** Shards are numbered above this: the highest that the data table knows, from a cluster before. Absent: 0. */
+  readonly above?: number;
   readonly largeThreshold: bigint;
   readonly accountType: Topology['accountType'];
   readonly dataTable?: NonNullable<Topology['dataTable']>;
@@ -33,8 +35,9 @@ export function firstTopology(first: FirstTopology): Topology {
       `shard_count is ${first.shardCount}; there must be at least ${POOLS.length}, one a pool`,
     );
   }
+  const above = first.above ?? 0;
   const shards: ShardEntry[] = Array.from({ length: first.shardCount }, (_, i) => ({
-    id: i + 1,
+    id: above + i + 1,
     pool: POOLS[i % POOLS.length] as Pool,
     node: first.node.name,
     assignment: 0,
@@ -54,7 +57,7 @@ export function firstTopology(first: FirstTopology): Topology {
     accountType: first.accountType,
     ...(first.dataTable && { dataTable: first.dataTable }),
     secret: first.secret,
-    nextShard: first.shardCount + 1,
+    nextShard: above + first.shardCount + 1,
     nextMigration: 1,
     nodes: [first.node],
     shards,
@@ -88,7 +91,9 @@ export function raiseAssignment(topology: Topology, shard: number, node: string,
 export function changeShard(
   topology: Topology,
   shard: number,
-  change: Partial<Pick<ShardEntry, 'state' | 'reason' | 'refolding' | 'logId' | 'assignment' | 'replicas' | 'node'>>,
+  change: Partial<
+    Pick<ShardEntry, 'state' | 'reason' | 'refolding' | 'logId' | 'ledgerId' | 'assignment' | 'replicas' | 'node'>
+  >,
 ): Topology {
   const entry = requireShard(topology, shard);
   if (entry.state === 'retired') throw new TopologyConflictError(`shard ${shard} is retired, which is final`);

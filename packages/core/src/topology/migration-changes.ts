@@ -74,8 +74,16 @@ export function removeMigration(topology: Topology, id: number): Topology | null
 
 /** What a shard sealed up to `watermark` is folded. Returns null where nothing changes. */
 export function removeDrained(topology: Topology, shard: number, watermark: number): Topology | null {
-  const draining = topology.draining.filter((entry) => entry.shard !== shard || entry.sealedSequence > watermark);
-  return draining.length === topology.draining.length ? null : next(topology, { draining });
+  const isDrained = (entry: Draining): boolean => entry.shard === shard && entry.sealedSequence <= watermark;
+  const drained = topology.draining.filter(isDrained);
+  if (drained.length === 0) return null;
+  return next(topology, {
+    draining: topology.draining.filter((entry) => !isDrained(entry)),
+    shards: topology.shards.map((entry) => {
+      if (entry.id !== shard) return entry;
+      return { ...entry, drainedTo: Math.max(entry.drainedTo ?? 0, ...drained.map((one) => one.sealedSequence)) };
+    }),
+  });
 }
 
 /**
@@ -92,7 +100,10 @@ export function beginClosing(topology: Topology, shard: number): Topology {
   const others = topology.shards.some(
     (other) => other.id !== shard && other.pool === entry.pool && other.state === 'open',
   );
-  if (!others) throw new TopologyConflictError(`shard ${shard} is the last one of pool ${entry.pool}`);
+  if (!others)
+    throw new TopologyConflictError(
+      `shard ${shard} is the last one of pool ${entry.pool}; make another first: spill shard create ${entry.pool}`,
+    );
   return next(topology, {
     shards: topology.shards.map((other) => (other.id === shard ? { ...other, state: 'closing' as const } : other)),
     migrations: topology.migrations.map((migration) =>
@@ -131,10 +142,31 @@ export function markClosed(topology: Topology, shard: number, closedSequence: nu
   );
 }
 
-/** Its log is folded to the end. Final. */
+/** Its log is folded to the end. Final: nothing but its log is left, and no process that could take `refolding` back. */
 export function markRetired(topology: Topology, shard: number, retiredAt: string): Topology | null {
-  return changeEntry(topology, shard, (entry) =>
+  return changeEntry(topology, shard, ({ refolding: _, ...entry }) =>
     entry.state === 'closed' ? { ...entry, state: 'retired', retiredAt } : null,
+  );
+}
+
+/**
+ * The data table was set back to before a retired shard's end: its log is opened and folded again, by a process that it
+ * has for so long. null: nothing changes, or its log is gone.
+ */
+export function markRefolding(topology: Topology, shard: number, refolding: boolean): Topology | null {
+  return changeEntry(topology, shard, ({ refolding: before = false, ...entry }) => {
+    if (entry.state !== 'retired' || entry.logDeleted || before === refolding) return null;
+    return refolding ? { ...entry, refolding } : entry;
+  });
+}
+
+/**
+ * The data table was set back to before a retired shard's end, and its log can't give back what is missing: an operator
+ * decides. null: nothing changes.
+ */
+export function markRetiredDamaged(topology: Topology, shard: number, reason: string): Topology | null {
+  return changeEntry(topology, shard, ({ refolding: _, ...entry }) =>
+    entry.state === 'retired' ? { ...entry, state: 'damaged', reason } : null,
   );
 }
 

@@ -31,8 +31,28 @@ export function ownedSlots(topology: Topology, shard: number): Uint8Array {
   return owned;
 }
 
+/**
+ * Whether some node is to run a process of the shard. A damaged one too: its process says what is missing, and answers
+ * for it. A retired one only while its log is folded again.
+ */
+export function needsProcess(shard: ShardEntry): boolean {
+  return shard.state !== 'retired' || shard.refolding === true;
+}
+
 export function spansContain(spans: readonly SlotSpan[], slot: number): boolean {
   return spans.some((span) => slot >= span.from && slot < span.to);
+}
+
+export function spansOverlap(some: readonly SlotSpan[], others: readonly SlotSpan[]): boolean {
+  return some.some((one) => others.some((other) => one.from < other.to && other.from < one.to));
+}
+
+/** Whether what a shard gave away is folded, by the data table's watermark; else the table was set back to before. */
+export function isDrainedIn(
+  { logId, drainedTo = 0 }: ShardEntry,
+  watermark: { readonly logId: string; readonly sequence: number } | null | undefined,
+): boolean {
+  return drainedTo === 0 || (watermark?.logId === logId && watermark.sequence >= drainedTo);
 }
 
 /** A shard that may hold unfolded transactions of an account, and in which role to ask it. */
@@ -47,6 +67,7 @@ export interface Holder {
  */
 export function holdersOf(topology: Topology, slot: number): Holder[] {
   const holders = new Map<number, Holder>();
+  const refolding = topology.shards.filter((shard) => shard.refolding);
   for (const pool of ['credit', 'debit', 'large'] as const) {
     const owner = ownerOf(topology, pool, slot);
     holders.set(owner.id, { shard: owner, role: 'owner' });
@@ -55,9 +76,11 @@ export function holdersOf(topology: Topology, slot: number): Holder[] {
       const shard = shardOf(topology, draining.shard);
       if (shard) holders.set(shard.id, { shard, role: 'draining' });
     }
-    const members = topology.shards.filter((shard) => shard.pool === pool);
-    if (!members.some((shard) => shard.refolding)) continue;
-    for (const shard of members) if (!holders.has(shard.id)) holders.set(shard.id, { shard, role: 'draining' });
+    if (!refolding.some((shard) => shard.pool === pool)) continue;
+    for (const shard of topology.shards) {
+      if (shard.pool !== pool || !needsProcess(shard) || holders.has(shard.id)) continue;
+      holders.set(shard.id, { shard, role: 'draining' });
+    }
   }
   return [...holders.values()];
 }

@@ -10,6 +10,7 @@
  * ```
  */
 import { TopologyConflictError } from './changes.js';
+import { needsProcess } from './owners.js';
 import type { Pool } from './pool.js';
 import type { NodeEntry, ShardEntry, Topology } from './topology.js';
 
@@ -67,7 +68,7 @@ export function homeless(topology: Topology, placement: Pick<Placement, 'alive'>
 export function reassignShard(topology: Topology, move: Pick<ShardMove, 'shard' | 'from' | 'to'>): Topology {
   const entry = topology.shards.find(({ id }) => id === move.shard);
   if (!entry) throw new TopologyConflictError(`there is no shard ${move.shard}`);
-  if (entry.state === 'retired') throw new TopologyConflictError(`shard ${entry.id} is retired, which is final`);
+  if (!needsProcess(entry)) throw new TopologyConflictError(`shard ${entry.id} is retired, which is final`);
   if (entry.node !== move.from) {
     throw new TopologyConflictError(`shard ${entry.id} is assigned to node ${entry.node}, not to ${move.from}`);
   }
@@ -84,17 +85,37 @@ export function reassignShard(topology: Topology, move: Pick<ShardMove, 'shard' 
 
 /** Marks a node as draining: its shards go to others, and none comes. null: it drains already. */
 export function drainNode(topology: Topology, node: string): Topology | null {
-  const entry = topology.nodes.find(({ name }) => name === node);
-  if (!entry) {
-    const names = topology.nodes.map(({ name }) => name).join(', ');
-    throw new TopologyConflictError(`there is no node ${node}: the nodes are ${names}`);
-  }
-  if (entry.draining) return null;
+  if (requireNode(topology, node).draining) return null;
   if (!topology.nodes.some((other) => other.name !== node && !other.draining)) {
-    throw new TopologyConflictError(`node ${node} is the last one that does not drain: its shards can go nowhere`);
+    throw new TopologyConflictError(
+      `node ${node} is the last one that does not drain: its shards can go nowhere; start another node first`,
+    );
   }
   const nodes = topology.nodes.map((other) => (other.name === node ? { ...other, draining: true } : other));
   return { ...topology, epoch: topology.epoch + 1, nodes };
+}
+
+/**
+ * Takes a node that is gone for good out of the list. Refused while shards are assigned to it. One that runs all the
+ * same ends, and registers again at its next start.
+ */
+export function removeNode(topology: Topology, node: string): Topology {
+  requireNode(topology, node);
+  const here = topology.shards.filter((shard) => shard.node === node && needsProcess(shard)).map(({ id }) => id);
+  if (here.length > 0) {
+    const which = here.length === 1 ? `shard ${here[0]} is` : `shards ${here.join(', ')} are`;
+    throw new TopologyConflictError(
+      `node ${node} can't be removed: ${which} assigned to it; drain it first: spill-node drain --node ${node}`,
+    );
+  }
+  return { ...topology, epoch: topology.epoch + 1, nodes: topology.nodes.filter(({ name }) => name !== node) };
+}
+
+function requireNode(topology: Topology, node: string): NodeEntry {
+  const entry = topology.nodes.find(({ name }) => name === node);
+  if (entry) return entry;
+  const names = topology.nodes.map(({ name }) => name).join(', ');
+  throw new TopologyConflictError(`there is no node ${node}: the nodes are ${names}`);
 }
 
 function urgentMove(topology: Topology, placement: Placement, reachable: ReadonlySet<number>): ShardMove | null {
@@ -146,11 +167,6 @@ function leastLoaded(topology: Topology, nodes: readonly NodeEntry[]): NodeEntry
 function mayStay(topology: Topology, node: string, alive: ReadonlySet<string>): boolean {
   const entry = topology.nodes.find(({ name }) => name === node);
   return entry !== undefined && !entry.draining && alive.has(node);
-}
-
-/** A damaged one too: its process says what is missing, and answers for it. */
-function needsProcess(shard: ShardEntry): boolean {
-  return shard.state !== 'retired';
 }
 
 function countOf(topology: Topology, node: string): number {

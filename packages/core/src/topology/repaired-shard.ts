@@ -1,14 +1,18 @@
-import { changeShard, TopologyConflictError } from './changes.js';
+import { TopologyConflictError } from './changes.js';
 import { shardOf } from './owners.js';
-import type { ShardLifecycle, Topology } from './topology.js';
+import type { ShardEntry, ShardLifecycle, Topology } from './topology.js';
 
 export interface Repaired {
   /** The log id under which the log goes on. */
   readonly logId: string;
+  /** The ledger that all of it is folded into. */
+  readonly ledgerId: string;
   /** The new assignment is above this. */
   readonly assignmentAbove: number;
   /** The new epoch is above this: the highest that the log has acted on. */
   readonly epochAbove: number;
+  /** The sequence of the record that puts the loss on record, the last one of the log. */
+  readonly sequence: number;
   /** `closed` where the log had been ended. */
   readonly state: Extract<ShardLifecycle, 'open' | 'closed'>;
 }
@@ -22,10 +26,20 @@ export function repairedShard(topology: Topology, shard: number, repaired: Repai
   if (entry?.state !== 'damaged') {
     throw new TopologyConflictError(`shard ${shard} is ${entry?.state ?? 'not there'}, only a damaged one is repaired`);
   }
-  const next = changeShard(topology, shard, {
-    state: repaired.state,
-    logId: repaired.logId,
-    assignment: Math.max(entry.assignment, repaired.assignmentAbove) + 1,
-  });
-  return { ...next, epoch: Math.max(next.epoch, repaired.epochAbove + 1) };
+  // It may have been retired before.
+  const { reason: _, retiredAt: _retiredAt, logDeleted: _logDeleted, ...kept } = entry;
+  const { logId, ledgerId, state, sequence } = repaired;
+  const assignment = Math.max(entry.assignment, repaired.assignmentAbove) + 1;
+  const { closedSequence: _closedSequence, drainedTo, ...open } = { ...kept, logId, ledgerId, state, assignment };
+  const next: ShardEntry = {
+    ...open,
+    // What is kept is folded again, and ends with that record.
+    ...(drainedTo !== undefined && { drainedTo: Math.min(drainedTo, sequence) }),
+    ...(state === 'closed' && { closedSequence: sequence }),
+  };
+  return {
+    ...topology,
+    epoch: Math.max(topology.epoch, repaired.epochAbove) + 1,
+    shards: topology.shards.map((other) => (other.id === shard ? next : other)),
+  };
 }

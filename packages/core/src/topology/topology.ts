@@ -25,8 +25,15 @@ export interface ShardEntry {
   /** 32 hexadecimal digits, random, written into record 1 of its log and into every record after. */
   readonly logId: string;
   readonly replicas: number;
+  /** The ledger that it folds into, written before its first fold there. Absent: it has not looked at one yet. */
+  readonly ledgerId?: string;
   /** Its watermark went back; until the fold has caught up, reads ask every shard of the pool. */
   readonly refolding?: boolean;
+  /**
+   * So far it was folded when slots that it gave away were taken off `draining`: a lower watermark shows that the data
+   * table was set back, and that it holds unfolded transactions of accounts that are others' now.
+   */
+  readonly drainedTo?: number;
   /** The sequence of `closed`, the last record of its log, where `state` is `closed` or `retired`. */
   readonly closedSequence?: number;
   /** ISO 8601, when it was retired: its stream goes `log_retention` later. */

@@ -16,6 +16,7 @@
  * Fixed-width columns let a shard read a row without making objects, and let the log carry the received bytes on.
  */
 
+import { utf8Length } from './fields.js';
 import { isCleanText } from './text.js';
 import { ACCOUNT_BYTES_MAX, ID_BYTES_MAX } from './transaction.js';
 
@@ -149,26 +150,33 @@ export function batchStamped(batch: Batch, row: number): boolean {
 
 const encoder = new TextEncoder();
 
-/** Gathers transactions into a batch. Text, amounts and timestamps must have been checked before. */
+/**
+ * Gathers transactions into a batch. Text, amounts and timestamps must have been checked before. Each column is kept as
+ * it will lie in the batch, so that `finish` only puts them one after the other.
+ */
 export class BatchBuilder {
   rows = 0;
   private readonly accountNumbers = new Map<string, number>();
+  private lastAccount: string | null = null;
+  private lastNumber = 0;
   private accountBytes = 0;
   private idBytes = 0;
-  private amounts: BigInt64Array;
-  private timestamps: Float64Array;
-  private accounts: Uint16Array;
-  private idLengths: Uint8Array;
-  private stamped: Uint8Array;
-  private ids: Uint8Array;
+  private rowsMax: number;
+  private amounts: DataView<ArrayBuffer>;
+  private timestamps: DataView<ArrayBuffer>;
+  private accounts: DataView<ArrayBuffer>;
+  private idLengths: Uint8Array<ArrayBuffer>;
+  private stamped: Uint8Array<ArrayBuffer>;
+  private ids: Uint8Array<ArrayBuffer>;
 
   constructor(rowsHint = 64) {
-    this.amounts = new BigInt64Array(rowsHint);
-    this.timestamps = new Float64Array(rowsHint);
-    this.accounts = new Uint16Array(rowsHint);
-    this.idLengths = new Uint8Array(rowsHint);
-    this.stamped = new Uint8Array(rowsHint);
-    this.ids = new Uint8Array(rowsHint * 24 + ID_BYTES_MAX);
+    this.rowsMax = Math.max(16, rowsHint);
+    this.amounts = new DataView(new ArrayBuffer(8 * this.rowsMax));
+    this.timestamps = new DataView(new ArrayBuffer(8 * this.rowsMax));
+    this.accounts = new DataView(new ArrayBuffer(2 * this.rowsMax));
+    this.idLengths = new Uint8Array(this.rowsMax);
+    this.stamped = new Uint8Array((this.rowsMax + 7) >> 3);
+    this.ids = new Uint8Array(this.rowsMax * 16 + ID_BYTES_MAX);
   }
 
   /** What `finish` would return, in bytes. */
@@ -178,27 +186,34 @@ export class BatchBuilder {
 
   /** Adds a row and returns its place. */
   add(account: string, id: string, amount: bigint, timestamp: number, stamped: boolean): number {
-    if (this.rows === this.amounts.length) this.growRows();
-    if (this.idBytes + ID_BYTES_MAX > this.ids.length) this.growIds();
-    let number = this.accountNumbers.get(account);
-    if (number === undefined) {
-      number = this.accountNumbers.size;
-      this.accountNumbers.set(account, number);
-      this.accountBytes += 1 + encoder.encode(account).byteLength;
-    }
-    const row = this.rows++;
-    this.amounts[row] = amount;
-    this.timestamps[row] = timestamp;
-    this.accounts[row] = number;
-    this.stamped[row] = stamped ? 1 : 0;
-    const written = encoder.encodeInto(id, this.ids.subarray(this.idBytes, this.idBytes + ID_BYTES_MAX)).written;
-    this.idLengths[row] = written;
-    this.idBytes += written;
+    const row = this.begin(account, amount, timestamp, stamped);
+    const length = this.writeId(id);
+    this.idLengths[row] = length;
+    this.idBytes += length;
+    return row;
+  }
+
+  /** The same for an id that is there in UTF-8 already: the bytes from `idFrom` to before `idTo`. */
+  addEncoded(
+    account: string,
+    bytes: Uint8Array,
+    idFrom: number,
+    idTo: number,
+    amount: bigint,
+    timestamp: number,
+    stamped: boolean,
+  ): number {
+    const row = this.begin(account, amount, timestamp, stamped);
+    const { ids } = this;
+    let at = this.idBytes;
+    for (let from = idFrom; from < idTo; from++) ids[at++] = bytes[from] as number;
+    this.idLengths[row] = idTo - idFrom;
+    this.idBytes = at;
     return row;
   }
 
   finish(): Uint8Array<ArrayBuffer> {
-    const rows = this.rows;
+    const { rows } = this;
     const out = new Uint8Array(this.byteLength);
     const view = new DataView(out.buffer);
     out[0] = BATCH_FORMAT;
@@ -212,39 +227,67 @@ export class BatchBuilder {
       out[at] = written;
       at += 1 + written;
     }
-    for (let row = 0; row < rows; row++, at += 8) view.setBigInt64(at, this.amounts[row] as bigint, true);
-    for (let row = 0; row < rows; row++, at += 8) {
-      const timestamp = this.timestamps[row] as number;
-      view.setUint32(at, timestamp % 0x1_0000_0000, true);
-      view.setUint32(at + 4, Math.floor(timestamp / 0x1_0000_0000), true);
-    }
-    for (let row = 0; row < rows; row++, at += 2) view.setUint16(at, this.accounts[row] as number, true);
-    out.set(this.idLengths.subarray(0, rows), at);
-    at += rows;
-    for (let row = 0; row < rows; row++) {
-      if (this.stamped[row]) out[at + (row >> 3)] = (out[at + (row >> 3)] as number) | (1 << (row & 7));
-    }
-    at += (rows + 7) >> 3;
-    out.set(this.ids.subarray(0, this.idBytes), at);
+    const append = (column: ArrayBuffer, bytes: number): void => {
+      out.set(new Uint8Array(column, 0, bytes), at);
+      at += bytes;
+    };
+    append(this.amounts.buffer, 8 * rows);
+    append(this.timestamps.buffer, 8 * rows);
+    append(this.accounts.buffer, 2 * rows);
+    append(this.idLengths.buffer, rows);
+    append(this.stamped.buffer, (rows + 7) >> 3);
+    append(this.ids.buffer, this.idBytes);
     return out;
   }
 
-  private growRows(): void {
-    const size = Math.max(16, this.rows * 2);
-    const grow = <T extends { set(from: T): void }>(next: T, from: T): T => {
-      next.set(from);
-      return next;
-    };
-    this.amounts = grow(new BigInt64Array(size), this.amounts);
-    this.timestamps = grow(new Float64Array(size), this.timestamps);
-    this.accounts = grow(new Uint16Array(size), this.accounts);
-    this.idLengths = grow(new Uint8Array(size), this.idLengths);
-    this.stamped = grow(new Uint8Array(size), this.stamped);
+  /** A row without its id, and room for one. */
+  private begin(account: string, amount: bigint, timestamp: number, stamped: boolean): number {
+    if (this.rows === this.rowsMax) this.growRows();
+    if (this.idBytes + ID_BYTES_MAX > this.ids.length) this.ids = enlarged(this.ids, this.ids.length * 2);
+    const row = this.rows++;
+    this.amounts.setBigInt64(8 * row, amount, true);
+    this.timestamps.setUint32(8 * row, timestamp % 0x1_0000_0000, true);
+    this.timestamps.setUint32(8 * row + 4, Math.floor(timestamp / 0x1_0000_0000), true);
+    this.accounts.setUint16(2 * row, account === this.lastAccount ? this.lastNumber : this.numberOf(account), true);
+    if (stamped) this.stamped[row >> 3] = (this.stamped[row >> 3] as number) | (1 << (row & 7));
+    return row;
   }
 
-  private growIds(): void {
-    const ids = new Uint8Array(this.ids.length * 2 + ID_BYTES_MAX);
-    ids.set(this.ids);
-    this.ids = ids;
+  private numberOf(account: string): number {
+    let number = this.accountNumbers.get(account);
+    if (number === undefined) {
+      number = this.accountNumbers.size;
+      this.accountNumbers.set(account, number);
+      this.accountBytes += 1 + utf8Length(account);
+    }
+    this.lastAccount = account;
+    this.lastNumber = number;
+    return number;
   }
+
+  /** Writes an id behind the others and returns its bytes. ASCII, as most are, by hand: a call of the encoder costs more. */
+  private writeId(id: string): number {
+    const { ids, idBytes } = this;
+    for (let i = 0; i < id.length; i++) {
+      const unit = id.charCodeAt(i);
+      if (unit >= 0x80) return encoder.encodeInto(id, ids.subarray(idBytes, idBytes + ID_BYTES_MAX)).written;
+      ids[idBytes + i] = unit;
+    }
+    return id.length;
+  }
+
+  private growRows(): void {
+    this.rowsMax *= 2;
+    this.amounts = new DataView(enlarged(new Uint8Array(this.amounts.buffer), 8 * this.rowsMax).buffer);
+    this.timestamps = new DataView(enlarged(new Uint8Array(this.timestamps.buffer), 8 * this.rowsMax).buffer);
+    this.accounts = new DataView(enlarged(new Uint8Array(this.accounts.buffer), 2 * this.rowsMax).buffer);
+    this.idLengths = enlarged(this.idLengths, this.rowsMax);
+    this.stamped = enlarged(this.stamped, (this.rowsMax + 7) >> 3);
+  }
+}
+
+function enlarged(from: Uint8Array<ArrayBuffer>, bytes: number): Uint8Array<ArrayBuffer> {
+  const to = new Uint8Array(bytes);
+  to.set(from);
+  return to;
 }

@@ -88,6 +88,10 @@ export function decodeCreateShardRequest(body: Uint8Array): { pool: Pool; node: 
 
 export const decodeDeleteShardRequest = decodeLocateRequest;
 
+export function decodeRemoveNodeRequest(body: Uint8Array): { node: string } {
+  return { node: required(readFields(body, ['node']), 'node', accountField) };
+}
+
 export function decodeRebalanceRequest(body: Uint8Array): { dryRun: boolean } {
   const fields = readOptionalFields(body, ['dry_run']);
   const flag = (value: unknown): boolean | Fault =>

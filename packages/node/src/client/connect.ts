@@ -32,7 +32,7 @@ export async function connect(options: SpillConnectOptions): Promise<SpillClient
       request,
       via: shards ? 'shards' : 'router',
       deadlineMs,
-      submit: (transactions, tryMs) => (shards?.submitter ?? router).submit(transactions, tryMs),
+      submit: (transactions, tryMs, onResults) => (shards?.submitter ?? router).take(transactions, tryMs, onResults),
       disconnect: async () => {
         shards?.topology.close();
         await nc.close();

@@ -92,6 +92,11 @@ export class OperatorClient {
     return this.ask(this.names.supervisor('delete_shard'), { shard }, options);
   }
 
+  /** Takes a node that is gone for good out of the list; refused where it lives or has shards. */
+  removeNode(node: string, options: OperatorRequestOptions): Promise<{ node: string }> {
+    return this.ask(this.names.supervisor('remove_node'), { node }, options);
+  }
+
   rebalance(dryRun: boolean, options: OperatorRequestOptions): Promise<RebalanceReply> {
     return this.ask(this.names.supervisor('rebalance'), { dry_run: dryRun }, options);
   }

@@ -1,11 +1,24 @@
 /** Replies to operators' requests, as they stand in the public protocol's JSON. Amounts are decimal strings. */
-import type { Finding, FindingKind, MigrationState, Pool, ShardLifecycle, SlotRange, SlotSpan } from '@spill/core';
+import type {
+  Finding,
+  FindingKind,
+  MigrationState,
+  PlannedAction,
+  Pool,
+  ShardLifecycle,
+  ShardMove,
+  SlotRange,
+  SlotSpan,
+  TableMapping,
+} from '@spill/core';
 
 export interface TopologyReply {
   readonly epoch: number;
   readonly hash: string;
   readonly slot_count: number;
   readonly large_threshold: string;
+  /** Of the id column: how accounts must be written. */
+  readonly account_type: TableMapping['idType'];
   readonly nodes: readonly TopologyNode[];
   readonly shards: readonly TopologyShard[];
   /** Per pool: ascending, gapless ranges; `from` inclusive, `to` exclusive. */
@@ -79,24 +92,30 @@ export interface ShardPerformance extends ProcessPerformance {
   readonly known: number | null;
   readonly sequence: number | null;
   readonly watermark: number | null;
+  /** Microseconds since 1970: what is unknown and older is looked up in the ledger. */
+  readonly horizon: number | null;
   readonly set_aside: number | null;
   readonly conflicts: number | null;
+  /** How long its process took to read its log when it started. */
+  readonly replay_ms: number | null;
   readonly reason: string | null;
   /** The heaviest slots and accounts, in transactions a second. */
   readonly hot_slots: readonly (readonly [slot: number, rate: number])[] | null;
   readonly hot_accounts: readonly (readonly [account: string, rate: number])[] | null;
 }
 
-/** `create_shard`, `delete_shard` or `move_slots`, with why. */
-export interface PlannedActionReply {
-  readonly action: string;
-  readonly pool: Pool;
-  readonly reason: string;
-  readonly shard?: number;
-  readonly source?: number;
-  readonly target?: number;
-  readonly slots?: readonly SlotSpan[];
-}
+/** `create_shard`, `delete_shard` or `move_slots`, with why. The shard that is to be made has no number yet. */
+export type PlannedActionReply = PlannedAction;
+
+/**
+ * What was done, with why: what was planned (a shard that was made has its number; records of earlier versions may lack
+ * it), and what only placement (`reassign_shard`, between two nodes) or an operator (`remove_node`) does.
+ */
+export type ActionReply =
+  | (Extract<PlannedAction, { action: 'create_shard' }> & { readonly shard?: number })
+  | Exclude<PlannedAction, { action: 'create_shard' }>
+  | ({ readonly action: 'reassign_shard' } & ShardMove)
+  | { readonly action: 'remove_node'; readonly node: string; readonly reason: string };
 
 export interface RebalanceReply {
   readonly dry_run: boolean;
@@ -105,21 +124,25 @@ export interface RebalanceReply {
   readonly notes: readonly string[];
 }
 
+/** An action as it is put on record. */
+export interface RecordedAction {
+  /** ISO 8601. */
+  readonly at: string;
+  /** The supervisor that did it by itself, or the operator who asked for it. */
+  readonly by: string;
+  readonly action: ActionReply;
+  /** What was measured when it was planned; none where it was not planned. `cpu` and `memory` as fractions. */
+  readonly figures: readonly {
+    readonly shard: number;
+    readonly cpu: number;
+    readonly memory: number;
+    readonly rate: number;
+  }[];
+}
+
 export interface ActionsReply {
   /** The newest first. */
-  readonly actions: readonly {
-    /** ISO 8601. */
-    readonly at: string;
-    readonly by: string;
-    readonly action: PlannedActionReply;
-    /** What was measured when it was decided. */
-    readonly figures: readonly {
-      readonly shard: number;
-      readonly cpu: number;
-      readonly memory: number;
-      readonly rate: number;
-    }[];
-  }[];
+  readonly actions: readonly RecordedAction[];
 }
 
 export interface PerformanceReply {
@@ -153,6 +176,8 @@ export interface VerifyReply extends Readonly<Record<FindingKind, number>> {
   readonly accounts: number;
   /** Transactions that are stored and not folded yet. */
   readonly pending: number;
+  /** Nothing lost, duplicated, mismatched or damaged. Conflicts and drift are for somebody to look at. */
+  readonly ok: boolean;
   readonly examples: Readonly<Record<FindingKind, readonly Finding[]>>;
   /** Losses that operators accepted when they repaired a log. In no count. */
   readonly accepted_losses: readonly VerifyAcceptedLoss[];

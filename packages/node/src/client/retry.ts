@@ -1,7 +1,8 @@
 import { SpillError, type StampedTransaction, type SubmitResult } from '@spill/core';
+import type { OnResults } from '../router/submit-call.js';
 
-/** One try of transactions: a result for each, in order. Never rejects. */
-export type SubmitTry = (transactions: readonly StampedTransaction[], tryMs: number) => Promise<SubmitResult[]>;
+/** One try of transactions, which tells a result for each, in order. */
+export type SubmitTry = (transactions: readonly StampedTransaction[], tryMs: number, onResults: OnResults) => void;
 
 const WAIT_MS_FIRST = 20;
 const WAIT_MS_MAX = 1_000;
@@ -10,24 +11,40 @@ const WAIT_MS_MAX = 1_000;
  * Tries again what may be tried again, until the deadline: with the same ids and timestamps, so that nothing takes
  * effect twice. `tryMsMax`: after that a try is given up for another one, since whoever had the request may be dead.
  */
-export async function submitWithRetries(
+export function submitWithRetries(
   transactions: readonly StampedTransaction[],
   deadlineMs: number,
   tryMsMax: number,
   submit: SubmitTry,
-): Promise<SubmitResult[]> {
+  onResults: OnResults,
+): void {
   const deadline = performance.now() + deadlineMs;
-  const results = await submit(transactions, Math.min(deadlineMs, tryMsMax));
-  let open = retryable(results, transactions.keys());
+  // No promise: with thousands of calls at once, what each leaves to the garbage collector decides how fast they are.
+  submit(transactions, Math.min(deadlineMs, tryMsMax), (results) => {
+    if (results.some(isRetryable)) void retryOpen(transactions, results, deadline, tryMsMax, submit).then(onResults);
+    else onResults(results);
+  });
+}
+
+async function retryOpen(
+  transactions: readonly StampedTransaction[],
+  results: SubmitResult[],
+  deadline: number,
+  tryMsMax: number,
+  submit: SubmitTry,
+): Promise<SubmitResult[]> {
+  let open = openOf(results, transactions.keys());
   for (let tries = 1; open.length > 0; tries++) {
     const waitMs = waitBefore(open, results, tries);
     const remainingMs = deadline - performance.now() - waitMs;
     if (remainingMs < 1) break;
     await pause(waitMs);
     const again = open.map((index) => transactions[index] as StampedTransaction);
-    const next = await submit(again, Math.min(remainingMs, tryMsMax));
+    const next = await new Promise<SubmitResult[]>((resolve) =>
+      submit(again, Math.min(remainingMs, tryMsMax), resolve),
+    );
     for (const [i, index] of open.entries()) results[index] = next[i] as SubmitResult;
-    open = retryable(results, open);
+    open = openOf(results, open);
   }
   return results;
 }
@@ -51,11 +68,12 @@ export async function askWithRetries<T>(
   }
 }
 
-function retryable(results: readonly SubmitResult[], indexes: Iterable<number>): number[] {
-  return [...indexes].filter((index) => {
-    const result = results[index] as SubmitResult;
-    return result.status === 'rejected' && result.error.retryable;
-  });
+function isRetryable(result: SubmitResult): boolean {
+  return result.status === 'rejected' && result.error.retryable;
+}
+
+function openOf(results: readonly SubmitResult[], indexes: Iterable<number>): number[] {
+  return [...indexes].filter((index) => isRetryable(results[index] as SubmitResult));
 }
 
 function waitBefore(open: readonly number[], results: readonly SubmitResult[], tries: number): number {

@@ -12,6 +12,9 @@ import type { SubmitCall } from '../router/submit-call.js';
 const TRANSACTION_BYTES = 64;
 const ROW_BYTES_MAX = resultBytesMax('x'.repeat(64)) + 128;
 
+const LARGE_TRANSACTIONS = 1_024;
+const SMALL_TRANSACTIONS = 128;
+
 /** A batch on its way to a router, such that neither it nor its reply can be longer than the server takes. */
 export class RouterBatch implements GatheringBatch {
   readonly calls: SubmitCall[] = [];
@@ -21,10 +24,20 @@ export class RouterBatch implements GatheringBatch {
   constructor(
     readonly deadline: number,
     private readonly payloadBytesMax: number,
+    /** Whether it goes without its timestamp. */
+    private readonly isUnstamped: (transaction: StampedTransaction) => boolean,
   ) {}
 
   get hasRoom(): boolean {
     return this.indexes.length < BATCH_TRANSACTIONS_MAX && this.bytesMax + ROW_BYTES_MAX <= this.payloadBytesMax;
+  }
+
+  get isLarge(): boolean {
+    return this.indexes.length >= LARGE_TRANSACTIONS;
+  }
+
+  get isSmall(): boolean {
+    return this.indexes.length < SMALL_TRANSACTIONS;
   }
 
   add(call: SubmitCall, index: number): void {
@@ -37,9 +50,12 @@ export class RouterBatch implements GatheringBatch {
 
   finish(): Uint8Array {
     return packMessagePack(
-      this.indexes.map((index, row) =>
-        transactionForMessagePack((this.calls[row] as SubmitCall).transactions[index] as StampedTransaction),
-      ),
+      this.indexes.map((index, row) => {
+        const transaction = (this.calls[row] as SubmitCall).transactions[index] as StampedTransaction;
+        const fields = transactionForMessagePack(transaction);
+        if (this.isUnstamped(transaction)) delete fields.timestamp;
+        return fields;
+      }),
     );
   }
 }

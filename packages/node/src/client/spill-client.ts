@@ -54,29 +54,19 @@ export class SpillClient {
    * and `duplicate` mean that it is durable and counts once, not that its row's constraint has been asked. A result
    * whose `status` is `rejected` holds a SpillError, which says whether to try again.
    *
-   * Id and timestamp are fixed before the first try; tries go on until the deadline.
+   * Id and timestamp are fixed before the first try; tries go on until the deadline. A timestamp that this client gave
+   * by a wrong clock is replaced as long as no try can have been stored under it.
    *
    * @throws SpillError `invalid_transaction` where a single transaction can't be one; `malformed` or `batch_too_large`
    * for an array of the wrong length; `unavailable` once the client is closed.
    */
   submit(transaction: TransactionInput, options?: CallOptions): Promise<SubmitResult>;
   submit(transactions: readonly TransactionInput[], options?: CallOptions): Promise<SubmitResult[]>;
-  async submit(
+  submit(
     input: TransactionInput | readonly TransactionInput[],
     options: CallOptions = {},
   ): Promise<SubmitResult | SubmitResult[]> {
-    const now = Date.now() * 1_000;
-    if (isList(input)) {
-      checkCount(input.length);
-      return this.submitList(
-        input.map((item, index) => stampInput(item, index, now)),
-        options,
-      );
-    }
-    const stamped = stampInput(input, -1, now);
-    if (isResult(stamped) && stamped.status === 'rejected') throw stamped.error;
-    const [result] = await this.submitList([stamped], options);
-    return result as SubmitResult;
+    return isList(input) ? this.submitList(input, options) : this.submitOne(input, options);
   }
 
   /** One transaction. @throws SpillError `not_found`, or why it can't be told. */
@@ -119,16 +109,38 @@ export class SpillClient {
     return this.closing;
   }
 
-  private async submitList(
-    stamped: readonly (StampedTransaction | SubmitResult)[],
-    { deadlineMs = this.options.deadlineMs }: CallOptions,
-  ): Promise<SubmitResult[]> {
-    const { via, submit } = this.options;
+  private submitOne(input: TransactionInput, options: CallOptions): Promise<SubmitResult> {
+    const stamped = stampInput(input, -1, Date.now() * 1_000);
+    if (!isResult(stamped)) return this.submitStamped([stamped], options, firstOf);
+    return stamped.status === 'rejected' ? Promise.reject(stamped.error) : Promise.resolve(stamped);
+  }
+
+  private async submitList(inputs: readonly TransactionInput[], options: CallOptions): Promise<SubmitResult[]> {
+    checkCount(inputs.length);
+    const now = Date.now() * 1_000;
+    const stamped = inputs.map((input, index) => stampInput(input, index, now));
     const valid = stamped.filter((item): item is StampedTransaction => !isResult(item));
-    const tryMsMax = via === 'router' ? ROUTER_TRY_MS_MAX : deadlineMs;
-    const results = await this.counted(() => submitWithRetries(valid, deadlineMs, tryMsMax, submit));
+    const results = await this.submitStamped(valid, options, itself);
+    if (valid.length === stamped.length) return results;
     let next = 0;
     return stamped.map((item) => (isResult(item) ? item : (results[next++] as SubmitResult)));
+  }
+
+  private submitStamped<R>(
+    transactions: readonly StampedTransaction[],
+    { deadlineMs = this.options.deadlineMs }: CallOptions,
+    give: (results: SubmitResult[]) => R,
+  ): Promise<R> {
+    if (this.closing) return this.refuse();
+    const { via, submit } = this.options;
+    const tryMsMax = via === 'router' ? ROUTER_TRY_MS_MAX : deadlineMs;
+    this.underWay += 1;
+    return new Promise((resolve) =>
+      submitWithRetries(transactions, deadlineMs, tryMsMax, submit, (results) => {
+        this.ended();
+        resolve(give(results));
+      }),
+    );
   }
 
   private ask(
@@ -136,21 +148,19 @@ export class SpillClient {
     question: Record<string, unknown>,
     { deadlineMs = this.options.deadlineMs }: CallOptions = {},
   ): Promise<Record<string, unknown>> {
-    return this.counted(() =>
-      askWithRetries(deadlineMs, ROUTER_TRY_MS_MAX, (tryMs) =>
-        askRouter(this.options.request, subject, question, tryMs),
-      ),
-    );
+    if (this.closing) return this.refuse();
+    this.underWay += 1;
+    return askWithRetries(deadlineMs, ROUTER_TRY_MS_MAX, (tryMs) =>
+      askRouter(this.options.request, subject, question, tryMs),
+    ).finally(() => this.ended());
   }
 
-  private async counted<T>(call: () => Promise<T>): Promise<T> {
-    if (this.closing) throw new SpillError('unavailable', 'this client is closed');
-    this.underWay += 1;
-    try {
-      return await call();
-    } finally {
-      if (--this.underWay === 0) for (const resolve of this.whenIdle.splice(0)) resolve();
-    }
+  private refuse(): Promise<never> {
+    return Promise.reject(new SpillError('unavailable', 'this client is closed'));
+  }
+
+  private ended(): void {
+    if (--this.underWay === 0) for (const resolve of this.whenIdle.splice(0)) resolve();
   }
 
   private idle(): Promise<void> {
@@ -165,4 +175,12 @@ function isList(input: TransactionInput | readonly TransactionInput[]): input is
 
 function isResult(item: StampedTransaction | SubmitResult): item is SubmitResult {
   return 'status' in item;
+}
+
+function firstOf(results: readonly SubmitResult[]): SubmitResult {
+  return results[0] as SubmitResult;
+}
+
+function itself<T>(answer: T): T {
+  return answer;
 }

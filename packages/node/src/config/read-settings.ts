@@ -20,6 +20,8 @@ export interface SettingSources {
 
 export interface ReadSettings {
   readonly settings: Settings;
+  /** What was said somewhere; the rest are defaults. */
+  readonly given: ReadonlySet<SettingKey>;
   /** A sentence each, to be shown. */
   readonly warnings: readonly string[];
 }
@@ -88,7 +90,7 @@ export function readSettings(sources: SettingSources): ReadSettings {
   const complete = values as Values;
   problems.push(...contradictions(complete, given));
   if (problems.length > 0) throw new SettingsError(problems);
-  return { settings: toSettings(complete, cwd), warnings };
+  return { settings: toSettings(complete, cwd), given: new Set(given.keys()), warnings };
 }
 
 function variableOf(key: SettingKey): string {
@@ -97,6 +99,8 @@ function variableOf(key: SettingKey): string {
 
 /** `dedupe_window is "10" (--dedupe-window):`, the login in a URL left out. */
 function sentence(key: SettingKey, given: Given): string {
+  const { secret }: { readonly secret?: boolean } = SETTING_DEFINITIONS[key];
+  if (secret) return `${key} is *** (${given.from}):`;
   const value = JSON.stringify(given.value, (_, part) => (typeof part === 'bigint' ? String(part) : part));
   const shown = value.length > 120 ? `${value.slice(0, 117)}...` : value;
   return `${key} is ${shown.replace(/:\/\/[^/@\s"]*@/g, '://***@')} (${given.from}):`;
@@ -165,10 +169,10 @@ function contradictions(values: Values, given: ReadonlyMap<SettingKey, Given>): 
       `the embedded server is not started where nats names one (${given.get('nats')?.from}); give only one`,
     );
   }
-  for (const key of ['listen', 'cluster', 'join', 'cluster_port'] as const) {
+  for (const key of ['listen', 'cluster', 'join', 'cluster_port', 'cluster_secret'] as const) {
     if (values.nats !== null && given.has(key)) {
       say(key, `is for the embedded server, which is not started where nats names one (${given.get('nats')?.from})`);
-    } else if (values.cluster === null && (key === 'join' || key === 'cluster_port') && given.has(key)) {
+    } else if (values.cluster === null && key !== 'listen' && given.has(key)) {
       say(key, 'is for a cluster of embedded servers: name that with cluster, the same on each machine');
     }
   }
@@ -207,7 +211,10 @@ function toSettings(values: Values, cwd: string): Settings {
     nats: values.nats,
     natsPort: values.nats_port,
     listen: values.listen ?? (values.cluster === null ? '127.0.0.1' : '0.0.0.0'),
-    cluster: values.cluster === null ? null : { name: values.cluster, port: values.cluster_port, join: values.join },
+    cluster:
+      values.cluster === null
+        ? null
+        : { name: values.cluster, port: values.cluster_port, join: values.join, secret: values.cluster_secret },
     natsMonitor: values.nats_monitor,
     acceptUnverifiedSync: values.accept_unverified_sync,
     databaseUrl: values.database_url,

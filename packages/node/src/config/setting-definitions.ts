@@ -35,6 +35,8 @@ export interface SettingDefinition<T, D> {
   readonly several?: true;
   /** Where the flag is not the key with `-` for `_`. */
   readonly flag?: string;
+  /** Its value is never shown. */
+  readonly secret?: true;
   /** What `--help` says instead of the default's own text. */
   readonly defaultText?: string;
 }
@@ -116,10 +118,18 @@ export const SETTING_DEFINITIONS = {
     help: 'port on which the embedded servers of a cluster reach this one',
     example: '6223',
   }),
-  nats_monitor: optional({
-    schema: url(['http:', 'https:'], 'http://10.0.0.5:8222'),
+  cluster_secret: optional({
+    schema: text(/^[A-Za-z0-9_-]{16,128}$/, '16 to 128 letters, digits, _ and -, such as `openssl rand -hex 16` makes'),
     group: WHERE,
-    help: 'monitor URL of the server named by --nats: shows that an acknowledgement means an fsync there',
+    help: 'what the embedded servers of a cluster show each other, the same on each; best given as SPILL_CLUSTER_SECRET',
+    example: 'b1946ac92492d2347c6235b4d2611184',
+    defaultText: 'none: any server may join',
+    secret: true,
+  }),
+  nats_monitor: optional({
+    schema: url(['http:', 'https:'], 'http://10.0.0.5:8222', true),
+    group: WHERE,
+    help: 'monitor URLs of the servers named by --nats: show that an acknowledgement means an fsync there',
     example: 'http://10.0.0.5:8222',
     defaultText: 'none',
   }),
@@ -295,7 +305,7 @@ export const SETTING_DEFINITIONS = {
     schema: size(4 * KIB, 8 * MIB, 512 * KIB),
     default: 512 * KIB,
     group: LIMITS,
-    help: 'bytes of one record of a log; never above the max_payload of the server',
+    help: 'bytes of one record of a log; the max_payload of the server must be 1.5 times that',
     example: '"512 KiB"',
     defaultText: '512 KiB',
   }),
@@ -340,14 +350,14 @@ export const SETTING_DEFINITIONS = {
     schema: duration(1, MINUTE, 100, true),
     default: 100,
     group: LIMITS,
-    help: 'longest pause of a slot that moves',
+    help: 'longest pause of a slot that moves, from its seal to the commit; past that the move is given up',
     example: '100',
   }),
   cool_down: define({
     schema: duration(0, DAY, 30 * SECOND),
     default: 30 * SECOND,
     group: LIMITS,
-    help: 'shortest time between two plans of the supervisor',
+    help: "time since a pool's last action or move before the next; the supervisor looks every 5 s",
     example: '"30 s"',
     defaultText: '30 s',
   }),

@@ -34,6 +34,8 @@ export interface EmbeddedCluster {
   readonly port: number;
   /** `host` or `host:port` of others in it. */
   readonly join: readonly string[];
+  /** What its servers show each other; null: any may join. */
+  readonly secret: string | null;
 }
 
 /** Every setting of a node, validated. */

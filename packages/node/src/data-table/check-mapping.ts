@@ -30,7 +30,7 @@ export async function checkMapping(pool: pg.Pool, mapping: TableMapping): Promis
   );
   const table = found.rows[0];
   if (table === undefined) {
-    return [`table ${mapping.table} does not exist in this database: create it, or name the right one in table.name`];
+    return [`table ${mapping.table} does not exist in this database: create it, or name the right one in table`];
   }
   if (table.relkind !== 'r' && table.relkind !== 'p') {
     return [`${mapping.table} is no ordinary or partitioned table: name the table behind it`];
@@ -74,14 +74,14 @@ async function checkIdColumn(
 ): Promise<string[]> {
   const name = `${mapping.table}.${mapping.idColumn}`;
   if (column === undefined) {
-    return [`${mapping.table} has no column ${mapping.idColumn}: name the id column in table.id_column`];
+    return [`${mapping.table} has no column ${mapping.idColumn}: name the id column in id_column`];
   }
   const problems: string[] = [];
   const type = ID_TYPES[column.type];
   if (type === undefined) {
     problems.push(`${name} is of type ${column.type}; an id column must be text, varchar, int4, int8 or uuid`);
   } else if (type !== mapping.idType) {
-    problems.push(`${name} is of type ${type}, the mapping says ${mapping.idType}: set table.id_type to ${type}`);
+    problems.push(`${name} is of type ${type}, the mapping says ${mapping.idType}: set id_type to ${type}`);
   }
   if (column.deterministic === false) {
     problems.push(
@@ -105,25 +105,25 @@ async function checkIdColumn(
 function checkBalanceColumn(mapping: TableMapping, column: Column | undefined): string[] {
   const name = `${mapping.table}.${mapping.balanceColumn}`;
   if (column === undefined) {
-    return [`${mapping.table} has no column ${mapping.balanceColumn}: name the balance column in table.balance_column`];
+    return [`${mapping.table} has no column ${mapping.balanceColumn}: name the balance column in balance_column`];
   }
   const problems: string[] = [];
   if (column.type !== 'int8' && column.type !== 'numeric') {
     problems.push(`${name} is of type ${column.type}; a balance column must be int8 (bigint) or numeric`);
   } else if (column.type !== mapping.balanceType) {
     problems.push(
-      `${name} is of type ${column.type}, the mapping says ${mapping.balanceType}: set table.balance_type to ${column.type}`,
+      `${name} is of type ${column.type}, the mapping says ${mapping.balanceType}: set balance_type to ${column.type}`,
     );
   }
   if (column.generated) problems.push(`${name} is a generated column, which can't be added to`);
   if (mapping.balanceType === 'int8' && mapping.minorUnits !== 0) {
-    problems.push(`table.minor_units is ${mapping.minorUnits}, but ${name} is an integer: set it to 0`);
+    problems.push(`minor_units is ${mapping.minorUnits}, but ${name} is an integer: set it to 0`);
   }
   const scale = numericScale(column);
   if (scale !== null && scale < mapping.minorUnits) {
     problems.push(
       `${name} keeps ${scale} decimal places, the mapping's minor_units is ${mapping.minorUnits}: amounts would be ` +
-        `rounded; widen the column or set table.minor_units to at most ${scale}`,
+        `rounded; widen the column or set minor_units to at most ${scale}`,
     );
   }
   return problems;

@@ -21,6 +21,7 @@ export type ErrorKind =
   | 'statement';
 
 const TRANSIENT = new Set(['40001', '40P01', '55P03']);
+const PERMISSION_DENIED = '42501';
 /** A standby, or a read-only database after a fail-over. */
 const READ_ONLY = '25006';
 
@@ -70,14 +71,19 @@ export function portError(error: unknown): unknown {
     case 'unavailable':
       return new DataTableUnavailableError(`the database can't be reached: ${describeError(error)}`, { cause: error });
     case 'schema':
-      return new DataTableSchemaError([`${describeError(error)}: see \`spill schema apply --dry-run\``], {
-        cause: error,
-      });
+      return new DataTableSchemaError([`${describeError(error)}: ${schemaWayOut(error)}`], { cause: error });
     case 'statement':
       return sqlState(error) === undefined
         ? error
         : new DataTableUnavailableError(`the database refused a statement: ${describeError(error)}`, { cause: error });
   }
+}
+
+/** The role that connects cannot give itself rights. */
+function schemaWayOut(error: unknown): string {
+  return sqlState(error) === PERMISSION_DENIED
+    ? 'run `spill schema apply --grant-to ROLE` as the owner of the tables, ROLE being who connects here'
+    : 'see `spill schema apply --dry-run`';
 }
 
 /** The port's own errors; and a mistake in spill itself, which must not look like a database that is away. */

@@ -1,4 +1,4 @@
-import type { Watermark } from '@spill/core';
+import type { FoldedTo } from '@spill/core';
 import { int4Array, safeIntegerArray, timestampParameter } from './binary-array.js';
 import type { DataTableContext } from './data-table-context.js';
 import { inTransaction } from './sql-transaction.js';
@@ -10,7 +10,7 @@ import { inTransaction } from './sql-transaction.js';
 export async function clearDirectMarks(
   context: DataTableContext,
   before: number,
-  watermarks: readonly Watermark[],
+  watermarks: readonly FoldedTo[],
 ): Promise<number> {
   const statement = `DELETE FROM spill.direct_mark WHERE marked_at < $1::timestamptz AND NOT EXISTS (
        SELECT FROM unnest($2::int4[], $3::uuid[], $4::int8[]) u(shard, log_id, sequence)

@@ -1,3 +1,4 @@
+import type { AccountGroups } from '@spill/core';
 import type pg from 'pg';
 import { writeSafeInteger, writeTimestamp } from './binary-array.js';
 import { CopyIn } from './copy-in.js';
@@ -21,6 +22,8 @@ export async function copyLedgerRows(client: pg.PoolClient, batch: LedgerBatch):
 
 function encode({ request, groups, storable, refused }: LedgerBatch): Buffer {
   const { rows } = request;
+  // By account, as the ledger's indexes are: neighbouring rows then meet the same pages.
+  const ordered = byAccount(storable, groups);
   const accounts = groups.accounts.map((account) => withLength(Buffer.from(account)));
   const endings = groups.accounts.map((account) => ending(refused.get(account)));
   const place = Buffer.concat([
@@ -29,13 +32,13 @@ function encode({ request, groups, storable, refused }: LedgerBatch): Buffer {
   ]);
 
   let size = SIGNATURE.length + 2;
-  for (const row of storable) {
+  for (const row of ordered) {
     const group = groups.places[row]!;
     size += FIXED_BYTES + accounts[group]!.length + rows.ids[row]!.length * 3 + endings[group]!.length;
   }
   const buffer = Buffer.allocUnsafe(size);
   let at = SIGNATURE.copy(buffer);
-  for (const row of storable) {
+  for (const row of ordered) {
     const group = groups.places[row]!;
     at = buffer.writeInt16BE(COLUMN_COUNT, at);
     at += accounts[group]!.copy(buffer, at);
@@ -55,6 +58,16 @@ function encode({ request, groups, storable, refused }: LedgerBatch): Buffer {
   }
   at = buffer.writeInt16BE(-1, at);
   return buffer.subarray(0, at);
+}
+
+/** Rows of one account together, in the order of the log. */
+function byAccount(rows: readonly number[], { accounts, places }: AccountGroups): Int32Array {
+  const ends = new Int32Array(accounts.length + 1);
+  for (const row of rows) ends[places[row]! + 1]! += 1;
+  for (let place = 0; place < accounts.length; place++) ends[place + 1]! += ends[place]!;
+  const ordered = new Int32Array(rows.length);
+  for (const row of rows) ordered[ends[places[row]!]!++] = row;
+  return ordered;
 }
 
 /** state, reason and detail, which all rows of one account share. */

@@ -5,19 +5,24 @@ import { changeBalances } from './change-balances.js';
 import type { DataTableContext } from './data-table-context.js';
 import { lockAccounts } from './lock-accounts.js';
 import { LEDGER_COLUMNS, toLedgerRow } from './read-ledger.js';
+import { readLedgerId } from './read-ledger-id.js';
 import { inTransaction, type TransactionEnd } from './sql-transaction.js';
 
 /**
  * The direct path: row locked, ledger row, mark and balance in one SQL transaction. What the row or the table has
  * against it is `unavailable` and never a rejection, since a shard that is gone may already hold the transaction.
  */
-export async function directWrite(context: DataTableContext, transaction: DirectTransaction): Promise<DirectOutcome> {
+export async function directWrite(
+  context: DataTableContext,
+  transaction: DirectTransaction,
+  isLedger: (ledgerId: string) => boolean,
+): Promise<DirectOutcome> {
   const canonical = canonicalAccount(transaction.account, context.mapping);
   if (canonical !== transaction.account) {
     return unavailable(`the account is not written as ${context.mapping.idType} writes it`);
   }
   try {
-    return await inTransaction(context.pool, context.limits, (client) => write(client, context, transaction));
+    return await inTransaction(context.pool, context.limits, (client) => write(client, context, transaction, isLedger));
   } catch (error) {
     if (error instanceof TransientDataTableError) return unavailable(error.message);
     throw error;
@@ -28,8 +33,13 @@ async function write(
   client: pg.PoolClient,
   context: DataTableContext,
   { account, id, amount, timestamp }: DirectTransaction,
+  isLedger: (ledgerId: string) => boolean,
 ): Promise<TransactionEnd<DirectOutcome>> {
   const refusal = (await lockAccounts(client, context, [account])).get(account);
+  // After the locks: no schema is dropped and made anew from here on.
+  if (!isLedger(await readLedgerId(client))) {
+    return { commit: false, value: unavailable("spill's ledger in the database is another than before: spill doctor") };
+  }
   // A row that is not to be had says nothing about the id: it may have taken effect before.
   if (refusal === undefined) {
     const inserted = await client.query(

@@ -18,6 +18,7 @@ import { type CountSum, compareWithLedger, keepUnstorable } from './keep-conflic
 import { type LedgerBatch, ledgerBatch } from './ledger-batch.js';
 import { type FoldsBeside, lockAccounts, type Refusal } from './lock-accounts.js';
 import { notCanonical } from './not-canonical.js';
+import { readLedgerId } from './read-ledger-id.js';
 import { inTransaction, type TransactionEnd } from './sql-transaction.js';
 import { toWatermark, WATERMARK_COLUMNS } from './watermark-row.js';
 
@@ -55,6 +56,8 @@ async function fold(
   await lockFolds(client, context, beside);
   await lockTables(client, context);
   const row = await lockWatermark(client, request);
+  // A missing row stands for nothing folded only in the ledger that was judged.
+  if (row === 'other_ledger') return { commit: false, value: { outcome: 'watermark_differs', watermark: null } };
   if (!sameWatermark(row, request.from)) {
     return { commit: false, value: { outcome: 'watermark_differs', watermark: row } };
   }
@@ -147,7 +150,7 @@ function blockedBySchema(error: unknown): unknown {
   return kind === 'schema' || kind === 'statement' ? new BlockedError(describeError(error)) : error;
 }
 
-async function lockWatermark(client: pg.PoolClient, request: FoldRequest): Promise<Watermark | null> {
+async function lockWatermark(client: pg.PoolClient, request: FoldRequest): Promise<Watermark | null | 'other_ledger'> {
   const read = async () => {
     const result = await client.query(`SELECT ${WATERMARK_COLUMNS} FROM spill.watermark WHERE shard = $1 FOR UPDATE`, [
       request.shard,
@@ -156,6 +159,7 @@ async function lockWatermark(client: pg.PoolClient, request: FoldRequest): Promi
   };
   const row = await read();
   if (row !== null || request.from.sequence !== 0) return row;
+  if (request.ledgerId !== null && request.ledgerId !== (await readLedgerId(client))) return 'other_ledger';
   const inserted = await client.query(
     `INSERT INTO spill.watermark (shard, pool, log_id, sequence, number, hash, assignment)
      VALUES ($1, $2, $3, 0, $4, $5, $6) ON CONFLICT (shard) DO NOTHING`,

@@ -17,7 +17,8 @@ export interface NotInserted {
  * transaction has just committed would be invisible.
  *
  * The same amount: the transaction has taken effect before, dropped. Another: kept as a conflict. A direct write that
- * the fold now meets is in the ledger and no longer in anybody's pending: its mark goes.
+ * the fold now meets is in the ledger and no longer in anybody's pending: its mark goes. Not where the amounts differ:
+ * the direct write's own copy may still be pending, in another pool.
  */
 export async function compareWithLedger(client: pg.PoolClient, batch: LedgerBatch): Promise<NotInserted> {
   const { request, storable } = batch;
@@ -31,7 +32,8 @@ export async function compareWithLedger(client: pg.PoolClient, batch: LedgerBatc
        WHERE (l.shard, l.log_id, l.sequence, l.record_index)
          IS DISTINCT FROM ($1::int4, $2::uuid, u.sequence, u.record_index)
      ), unmarked AS (
-       DELETE FROM spill.direct_mark m USING batch b WHERE m.account = b.account AND m.id = b.id
+       DELETE FROM spill.direct_mark m USING batch b
+       WHERE m.account = b.account AND m.id = b.id AND b.amount = b.ledger_amount
      ), kept AS (
        INSERT INTO spill.conflict
          (log_id, sequence, record_index, shard, account, id, amount, timestamp, ledger_amount)

@@ -14,6 +14,7 @@ import { changeBalances } from './change-balances.js';
 import type { DataTableContext } from './data-table-context.js';
 import { lockAccounts } from './lock-accounts.js';
 import { LEDGER_COLUMNS, toLedgerRow } from './read-ledger.js';
+import { readLedgerId } from './read-ledger-id.js';
 import { inTransaction, runStatement } from './sql-transaction.js';
 
 /** A timestamptz as ISO 8601 in UTC. */
@@ -167,12 +168,17 @@ export async function resolveConflict(
 export async function resetWatermark(
   context: DataTableContext,
   watermark: Watermark,
+  ledger: { readonly id: string; readonly renew: boolean },
   note: OperatorNote,
-): Promise<void> {
-  await inTransaction(context.pool, context.limits, async (client) => {
+): Promise<string> {
+  return await inTransaction(context.pool, context.limits, async (client) => {
     const old = await client.query('SELECT pool, assignment::text FROM spill.watermark WHERE shard = $1 FOR UPDATE', [
       watermark.shard,
     ]);
+    if ((await readLedgerId(client)) !== ledger.id) {
+      throw new OperatorActionError('conflict', "spill's schema was made anew meanwhile: look again");
+    }
+    if (ledger.renew) await client.query('UPDATE spill.ledger_id SET id = gen_random_uuid()');
     await client.query('INSERT INTO spill.watermark_history SELECT * FROM spill.watermark WHERE shard = $1', [
       watermark.shard,
     ]);
@@ -199,7 +205,7 @@ export async function resetWatermark(
       'reset_watermark',
       `shard ${watermark.shard} to log ${watermark.logId}, sequence ${watermark.sequence}, number ${watermark.number}`,
     );
-    return { commit: true, value: undefined };
+    return { commit: true, value: await readLedgerId(client) };
   });
 }
 

@@ -5,6 +5,7 @@ import type {
   DataTable,
   DirectOutcome,
   DirectTransaction,
+  FoldedTo,
   FoldOutcome,
   FoldRequest,
   FoldTotals,
@@ -37,6 +38,7 @@ import {
 import { readBalances } from './read-balances.js';
 import { readClock } from './read-clock.js';
 import { ledgerByKeys, retrieveLedger } from './read-ledger.js';
+import { highestShard, ledgerOf } from './read-ledger-id.js';
 import { accountTotals, conflictsOfLog, foldTotals, type LogRange, ledgerOfLog, ledgerTotals } from './read-totals.js';
 import { applySchema, checkSchema, planSchema } from './schema.js';
 import { dueSetAsideAccounts, retrySetAside } from './settle-set-aside.js';
@@ -118,8 +120,8 @@ export class PostgresDataTable implements DataTable {
     return await ledgerByKeys(this.context.pool, keys);
   }
 
-  async direct(transaction: DirectTransaction): Promise<DirectOutcome> {
-    return await directWrite(this.context, transaction);
+  async direct(transaction: DirectTransaction, isLedger: (ledgerId: string) => boolean): Promise<DirectOutcome> {
+    return await directWrite(this.context, transaction, isLedger);
   }
 
   async readBalances(accounts: readonly string[], shards: readonly number[]): Promise<BalanceSnapshot> {
@@ -149,8 +151,20 @@ export class PostgresDataTable implements DataTable {
     return result.rows.map(toWatermark);
   }
 
-  async resetWatermark(watermark: Watermark, note: OperatorNote): Promise<void> {
-    await resetWatermark(this.context, watermark, note);
+  async ledgerOf(shard: number): Promise<{ ledgerId: string; watermark: Watermark | null }> {
+    return await ledgerOf(this.context.pool, shard);
+  }
+
+  async highestShard(): Promise<number> {
+    return await highestShard(this.context.pool);
+  }
+
+  async resetWatermark(
+    watermark: Watermark,
+    ledger: { readonly id: string; readonly renew: boolean },
+    note: OperatorNote,
+  ): Promise<string> {
+    return await resetWatermark(this.context, watermark, ledger, note);
   }
 
   async listSetAside(filter: { account?: string; limit: number }): Promise<SetAsideRow[]> {
@@ -192,7 +206,7 @@ export class PostgresDataTable implements DataTable {
     return await listOperatorActions(this.context.pool, limit);
   }
 
-  async clearDirectMarks(before: number, watermarks: readonly Watermark[]): Promise<number> {
+  async clearDirectMarks(before: number, watermarks: readonly FoldedTo[]): Promise<number> {
     return await clearDirectMarks(this.context, before, watermarks);
   }
 

@@ -1,13 +1,14 @@
-import type { DataTable, Watermark } from '@spill/core';
+import type { DataTable } from '@spill/core';
 import type { DoctorFindings } from './doctor-finding.js';
 
-export type DoctorTable = Pick<DataTable, 'checkSchema' | 'watermarks' | 'listSetAside' | 'listConflicts'> & {
+export type DoctorTable = Pick<DataTable, 'checkSchema' | 'ledgerOf' | 'listSetAside' | 'listConflicts'> & {
   /** The database's clock, microseconds since 1970. */
   clock(): Promise<number>;
 };
 
 export interface DatabaseView {
-  readonly watermarks: readonly Watermark[];
+  /** By shard: its watermark, and the ledger that this is in. */
+  readonly ledgers: ReadonlyMap<number, Awaited<ReturnType<DataTable['ledgerOf']>>>;
   /** null: not told. */
   readonly clock: number | null;
 }
@@ -19,6 +20,7 @@ export async function checkDatabase(
   findings: DoctorFindings,
   table: DoctorTable,
   kind: 'postgres' | 'embedded',
+  shards: readonly number[],
 ): Promise<DatabaseView | null> {
   try {
     const problems = await table.checkSchema();
@@ -31,10 +33,12 @@ export async function checkDatabase(
           'then folded again. For more than that name a PostgreSQL with --database-url',
       );
     } else findings.ok('database', 'PostgreSQL is there, and prepared');
-    const [watermarks, clock] = await Promise.all([table.watermarks(), table.clock()]);
+    const clock = await table.clock();
+    const ledgers = new Map<number, Awaited<ReturnType<DataTable['ledgerOf']>>>();
+    for (const shard of shards) ledgers.set(shard, await table.ledgerOf(shard));
     await checkSetAside(findings, table);
     await checkConflicts(findings, table);
-    return { watermarks, clock };
+    return { ledgers, clock };
   } catch (error) {
     findings.error(
       'database',
@@ -52,8 +56,7 @@ async function checkSetAside(findings: DoctorFindings, table: DoctorTable): Prom
   const counts = [...reasons].map(([reason, count]) => `${reason} ${count}`).join(', ');
   findings.warn(
     'set aside',
-    `${atLeast(rows.length)} transactions are stored and in no row yet (${counts}): see \`spill set-aside list\`, then ` +
-      'retry, move or write them off',
+    `${atLeast(rows.length)} stored and in no row yet (${counts}): see \`spill set-aside list\`, then retry, move or write off`,
   );
 }
 
@@ -62,11 +65,12 @@ async function checkConflicts(findings: DoctorFindings, table: DoctorTable): Pro
   if (open.length === 0) return findings.ok('conflicts', 'no conflict is open');
   findings.error(
     'conflicts',
-    `${atLeast(open.length)} transactions have the id of another one with another amount, and are in no balance: see ` +
+    `${atLeast(open.length)} with the id of another one and another amount, in no balance: see ` +
       '`spill conflicts list`',
   );
 }
 
 function atLeast(count: number): string {
-  return count === LISTED_MAX ? `${count} or more` : String(count);
+  if (count === LISTED_MAX) return `${count} or more transactions`;
+  return count === 1 ? '1 transaction' : `${count} transactions`;
 }

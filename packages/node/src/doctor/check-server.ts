@@ -53,6 +53,12 @@ export async function checkSync(
     }
     return null;
   }
+  const settings: (ServerSettings | null)[] = [];
+  for (const url of monitorUrl.split(',')) settings.push(await checkSyncOf(findings, url));
+  return settings.find((one) => one !== null) ?? null;
+}
+
+async function checkSyncOf(findings: DoctorFindings, monitorUrl: string): Promise<ServerSettings | null> {
   try {
     const settings = await readServerSettings(monitorUrl);
     if (settings.syncAlways)

@@ -1,8 +1,19 @@
-import type { Names, ShardAnswer, ShardEntry, ShardQuestion, ShardStatus, Topology, Watermark } from '@spill/core';
+import {
+  type DataTable,
+  judgeLedger,
+  type Names,
+  type ShardAnswer,
+  type ShardEntry,
+  type ShardQuestion,
+  type ShardStatus,
+  type Topology,
+} from '@spill/core';
 import { Packr } from 'msgpackr';
 import type { NatsConnection } from '../nats/connect.js';
 import { JetStreamLog, LogMissingError } from '../nats/log.js';
 import { requesterOf } from '../nats/request.js';
+import { TopologyStore } from '../nats/topology-store.js';
+import { type Clock, clockBetween } from './check-clocks.js';
 import type { DoctorFindings } from './doctor-finding.js';
 
 export interface ShardBounds {
@@ -11,12 +22,17 @@ export interface ShardBounds {
   readonly maxClockSkewMs: number;
 }
 
+type DatabaseLedger = Awaited<ReturnType<DataTable['ledgerOf']>>;
+
 const codec = new Packr({ useRecords: false });
 const ASK_MS = 3_000;
 const LAG_WARN_MS = 30_000;
 const NEAR_BOUND = 0.8;
 
-/** One shard's log and process. `watermark` undefined: the database was not reached. */
+/**
+ * One shard's log and process. `ledger` undefined: the database was not reached. Returns the clock of its machine;
+ * null: it was not told.
+ */
 export async function checkShard(
   findings: DoctorFindings,
   nc: NatsConnection,
@@ -24,24 +40,42 @@ export async function checkShard(
   topology: Topology,
   entry: ShardEntry,
   bounds: ShardBounds,
-  watermark: Watermark | null | undefined,
-): Promise<void> {
+  ledger: DatabaseLedger | undefined,
+): Promise<Clock | null> {
   const check = `shard ${entry.id}`;
   const before = findings.all.length;
   await checkLog(findings, nc, names, entry);
-  if (watermark && watermark.logId !== entry.logId && entry.state !== 'damaged') {
-    findings.error(
-      check,
-      `the data table has folded log ${watermark.logId}, the topology names ${entry.logId}: they do not belong together. ` +
-        'Is this the right database?',
-    );
-  }
+  if (ledger && entry.state !== 'damaged') checkLedger(findings, topology, entry, ledger);
+  const asked = Date.now() * 1_000;
   const status = await askStatus(findings, nc, names, entry);
-  if (status) checkStatus(findings, topology, entry, status, bounds);
+  const answered = Date.now() * 1_000;
+  if (status) {
+    checkStatus(findings, entry, status, bounds);
+    if (status.epoch > topology.epoch) await checkEpoch(findings, nc, names, check, status.epoch);
+  }
   findings.okUnless(
     check,
     before,
     `${entry.pool}, ${entry.state} on node ${entry.node}, pid ${status?.pid}: ${status?.pending} transactions not folded yet`,
+  );
+  return status && clockBetween(`node ${entry.node}`, status.clock, asked, answered);
+}
+
+function checkLedger(
+  findings: DoctorFindings,
+  topology: Topology,
+  entry: ShardEntry,
+  { ledgerId, watermark }: DatabaseLedger,
+): void {
+  const check = `shard ${entry.id}`;
+  const hasWatermark = watermark !== null;
+  const why = judgeLedger(topology, { shard: entry.id, ledgerId, hasWatermark, foldedUpTo: 0 });
+  if (why !== null) findings.error(check, why);
+  if (watermark === null || watermark.logId === entry.logId) return;
+  findings.error(
+    check,
+    `the data table has folded log ${watermark.logId}, the topology names ${entry.logId}: they do not belong together. ` +
+      'Is this the right database?',
   );
 }
 
@@ -101,13 +135,7 @@ async function askStatus(
   return null;
 }
 
-function checkStatus(
-  findings: DoctorFindings,
-  topology: Topology,
-  entry: ShardEntry,
-  status: ShardStatus,
-  bounds: ShardBounds,
-): void {
+function checkStatus(findings: DoctorFindings, entry: ShardEntry, status: ShardStatus, bounds: ShardBounds): void {
   const check = `shard ${entry.id}`;
   if (status.state === 'refusing') {
     findings.error(
@@ -115,12 +143,6 @@ function checkStatus(
       `its log takes nothing: ${status.reason ?? 'no reason given'}. Is the disk full, a quorum away?`,
     );
   } else if (status.reason) findings.warn(check, status.reason);
-  if (status.epoch > topology.epoch) {
-    findings.error(
-      check,
-      `it has acted on epoch ${status.epoch}, the topology is at ${topology.epoch}: the topology lost something`,
-    );
-  }
   if (status.foldError) {
     findings.error(check, `nothing is folded, the transactions wait in its log: ${status.foldError}`);
   } else if (status.foldLagMs > LAG_WARN_MS) {
@@ -145,4 +167,21 @@ function checkStatus(
 function near(findings: DoctorFindings, check: string, value: number, bound: number, name: string, what: string): void {
   if (value < bound * NEAR_BOUND) return;
   findings.warn(check, `${value} ${what}, ${name} is ${bound}: past that, transactions are answered overloaded`);
+}
+
+/** The topology may have changed between the two questions: it is read once more. */
+async function checkEpoch(
+  findings: DoctorFindings,
+  nc: NatsConnection,
+  names: Names,
+  check: string,
+  epoch: number,
+): Promise<void> {
+  const store = await TopologyStore.open(nc, names, { create: false });
+  const { topology } = await store.require();
+  if (epoch <= topology.epoch) return;
+  findings.error(
+    check,
+    `it has acted on epoch ${epoch}, the topology is at ${topology.epoch}: the topology lost something`,
+  );
 }

@@ -2,7 +2,7 @@ export type Severity = 'ok' | 'warn' | 'error';
 
 /** One thing that was looked at. */
 export interface DoctorFinding {
-  /** What was looked at: `nats`, `sync`, `disk`, `topology`, `shard 3`, `router`, `clocks`, `database`, … */
+  /** What was looked at: `nats`, `sync`, `disk`, `topology`, `node n1`, `supervisor`, `shard 3`, `router`, `clocks`, `database`, … */
   readonly check: string;
   /** `warn`: it works, and should be seen to. `error`: something is refused, stands still or is not safe. */
   readonly severity: Severity;

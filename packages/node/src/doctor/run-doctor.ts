@@ -1,12 +1,13 @@
-/** What `spill doctor` looks at, from the outside in: server, topology, shards, clocks, database. Changes nothing. */
-import { Names, type Topology, type Watermark } from '@spill/core';
+/** What `spill doctor` looks at, from the outside in: server, topology, nodes, shards, clocks, database. Changes nothing. */
+import { Names, type Topology } from '@spill/core';
 import { connectNats, type NatsConnection } from '../nats/connect.js';
 import { requesterOf } from '../nats/request.js';
 import { readServerTime } from '../nats/server-time.js';
 import { TopologyStore } from '../nats/topology-store.js';
 import { withoutLogin } from '../process/without-login.js';
-import { type Clock, checkClocks } from './check-clocks.js';
-import { checkDatabase, type DatabaseView, type DoctorTable } from './check-database.js';
+import { type Clock, checkClocks, clockBetween } from './check-clocks.js';
+import { checkDatabase, type DoctorTable } from './check-database.js';
+import { checkNodes } from './check-nodes.js';
 import { checkDisk, checkSync, checkVersion } from './check-server.js';
 import { checkShard, type ShardBounds } from './check-shard.js';
 import { checkTopology } from './check-topology.js';
@@ -38,7 +39,7 @@ export async function runDoctor(doctor: RunDoctor): Promise<DoctorFinding[]> {
       `no NATS server answers at ${withoutLogin(servers)} (${(error as Error).message}): start a node with \`spill-node start\`, or name ` +
         'the cluster with --nats',
     );
-    await checkDatabase(findings, database.table, database.kind);
+    await checkDatabase(findings, database.table, database.kind, []);
     return findings.all;
   }
   try {
@@ -56,17 +57,21 @@ async function checkCluster(findings: DoctorFindings, doctor: RunDoctor, nc: Nat
   const topology = await readTopology(findings, nc, names);
   const server = await checkSync(findings, doctor, topology);
   await checkDisk(findings, doctor.dataDir, server);
-  const view = await checkDatabase(findings, database.table, database.kind);
+  const shards = topology?.shards.filter(({ state }) => state !== 'retired') ?? [];
+  const ids = shards.map(({ id }) => id);
+  const view = await checkDatabase(findings, database.table, database.kind, ids);
+  const nodeClocks = new Map<string, Clock>();
   if (topology) {
     checkTopology(findings, topology);
+    await checkNodes(findings, nc, names, topology);
     await checkRouter(findings, nc, names);
-    for (const entry of topology.shards) {
-      if (entry.state !== 'retired') {
-        await checkShard(findings, nc, names, topology, entry, doctor, watermarkOf(view, entry.id));
-      }
+    for (const entry of shards) {
+      const clock = await checkShard(findings, nc, names, topology, entry, doctor, view?.ledgers.get(entry.id));
+      if (clock) nodeClocks.set(clock.name, clock);
     }
   }
-  checkClocks(findings, await readClocks(findings, doctor, nc, names), maxClockSkewMs);
+  const clocks = await readClocks(findings, doctor, nc, names);
+  checkClocks(findings, [...clocks, ...nodeClocks.values()], maxClockSkewMs);
 }
 
 async function readTopology(findings: DoctorFindings, nc: NatsConnection, names: Names): Promise<Topology | null> {
@@ -89,11 +94,6 @@ async function checkRouter(findings: DoctorFindings, nc: NatsConnection, names: 
   findings.error('router', `${why}: is any node up? Each runs one`);
 }
 
-/** undefined: the database was not reached. */
-function watermarkOf(view: DatabaseView | null, shard: number): Watermark | null | undefined {
-  return view ? (view.watermarks.find((watermark) => watermark.shard === shard) ?? null) : undefined;
-}
-
 async function readClocks(
   findings: DoctorFindings,
   doctor: RunDoctor,
@@ -106,11 +106,10 @@ async function readClocks(
   ];
   const clocks: Clock[] = [];
   for (const [name, read] of sources) {
-    const before = Date.now() * 1_000;
+    const asked = Date.now() * 1_000;
     try {
       const told = await read();
-      // Told somewhere between asking and hearing: the middle.
-      clocks.push({ name, aheadMicros: told - (before + Date.now() * 1_000) / 2 });
+      clocks.push(clockBetween(name, told, asked, Date.now() * 1_000));
     } catch (error) {
       findings.warn('clocks', `the clock of ${name} cannot be read: ${(error as Error).message}`);
     }

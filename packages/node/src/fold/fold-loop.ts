@@ -10,6 +10,8 @@
  *     └──── delay ◀───────┴──── transient, away, blocked: again, with half the batch where that helps
  * ```
  *
+ * After a fold in a burst there is a rest, core's `restAfterFold`.
+ *
  * Due: `fold_count` transactions, or the oldest is `fold_age` old, or somebody asked.
  */
 import {
@@ -20,19 +22,24 @@ import {
   type FoldOutcome,
   nextFoldAttempt,
   type Pool,
+  restAfterFold,
   TransientDataTableError,
   type Watermark,
   type WatermarkVerdict,
 } from '@spill/core';
-import type { FoldRange, FoldSource } from './fold-source.js';
+import { type FoldRange, type FoldSource, LogBrokenError } from './fold-source.js';
 
 export interface FoldLoopSettings {
   readonly shard: number;
   readonly pool: Pool;
   readonly assignment: number;
   readonly logId: string;
+  /** Copies of the log. */
+  readonly replicas: number;
   readonly foldAgeMs: number;
   readonly foldCount: number;
+  /** What may wait to be folded, bytes. */
+  readonly pendingBytesMax: number;
   /** As far as the log itself knows that it was folded: a watermark below it was set back. */
   readonly foldedUpTo: number;
 }
@@ -40,12 +47,14 @@ export interface FoldLoopSettings {
 export interface FoldLoopPorts {
   readonly table: DataTable;
   readonly source: FoldSource;
-  /** Rows and records beyond the watermark, and the age of the oldest in milliseconds. */
-  backlog(): { rows: number; records: number; ageMs: number };
+  /** What lies beyond the watermark, and the age of the oldest in milliseconds. */
+  backlog(): { rows: number; bytes: number; records: number; ageMs: number };
   /** Reads the log where it must and compares. */
   judge(row: Watermark | null, expectedSequence: number): Promise<WatermarkVerdict>;
-  /** The watermark is at `sequence` for certain: after a look, or after a fold of `rows`. */
-  onWatermark(sequence: number, how: 'looked' | 'folded', rows: number): void;
+  /** The ledger that was judged last. */
+  ledgerId(): string | null;
+  /** The watermark is at `sequence` for certain: after a look, or after a fold. */
+  onWatermark(sequence: number, how: 'looked' | 'folded'): void;
   onRefolding(refolding: boolean): void;
   onDamaged(why: string): void;
   onSuperseded(): void;
@@ -55,6 +64,8 @@ export interface FoldLoopPorts {
 const EMPTY_RECORDS_MAX = 100;
 /** A fold takes more than `fold_count` where more waits, up to this. */
 const FOLD_ROWS_MAX = 20_000;
+/** Longer than the log believes that what it once waited for in vain is lost. */
+const STALE_LOG_MS = 90_000;
 const EVERY_MARK = Number.MAX_SAFE_INTEGER;
 
 interface Target {
@@ -76,6 +87,7 @@ export class FoldLoop {
   private marksMax = EVERY_MARK;
   private setAsideAll = false;
   private wantsLook = false;
+  private pausing = false;
   private stopped = false;
   private wake: (() => void) | null = null;
   private timer: NodeJS.Timeout | null = null;
@@ -101,6 +113,7 @@ export class FoldLoop {
 
   /** More was acknowledged. */
   notify(): void {
+    if (this.pausing) return;
     const { rows } = this.ports.backlog();
     if (rows >= this.settings.foldCount) this.wakeUp();
     else if (this.wake && !this.timer) this.arm();
@@ -151,12 +164,24 @@ export class FoldLoop {
         this.reach();
         return 0;
       }
-      range = await this.ports.source.next(this.at.sequence, FOLD_ROWS_MAX, this.marksMax);
+      range = await this.ports.source.next(this.at, FOLD_ROWS_MAX, this.marksMax);
       if (!range) {
         this.reach();
         return 0;
       }
-      return await this.take(range, await this.fold(this.at, range));
+      const began = performance.now();
+      const before = this.ports.backlog().rows;
+      const outcome = await this.fold(this.at, range);
+      const delayMs = await this.take(range, outcome);
+      if (outcome.outcome !== 'folded' || this.isAwaited) return delayMs;
+      const { rows, bytes } = this.ports.backlog();
+      return restAfterFold({
+        rows: range.rows.length,
+        ms: performance.now() - began,
+        arrived: rows + range.rows.length - before,
+        waitingBytes: bytes,
+        waitingBytesMax: this.settings.pendingBytesMax,
+      });
     } catch (error) {
       if (error instanceof TransientDataTableError) return this.retry('transient', error.message, range?.marks ?? 1);
       // Whether the fold was committed is not known: the row will tell.
@@ -164,14 +189,28 @@ export class FoldLoop {
         return this.retry('unavailable', error.message, range?.marks ?? 1);
       // A table or a privilege is gone: somebody has to see to that, and transactions are taken meanwhile.
       if (error instanceof DataTableSchemaError) return this.retry('blocked', error.message, range?.marks ?? 1);
+      if (error instanceof LogBrokenError) return this.broken(error.message);
       throw error;
     }
+  }
+
+  /** A log with several copies may have been read from one that lags: once more, when it can't any longer. */
+  private broken(why: string): number {
+    if (this.settings.replicas > 1 && this.error !== why) {
+      this.error = why;
+      return STALE_LOG_MS;
+    }
+    this.stopped = true;
+    this.at = null;
+    this.ports.onDamaged(why);
+    return 0;
   }
 
   private fold(from: Watermark, range: FoldRange): Promise<FoldOutcome> {
     const { shard, pool, assignment } = this.settings;
     const { to, rows } = range;
-    return this.ports.table.fold({ shard, pool, assignment, from, to, rows, setAsideAll: this.setAsideAll });
+    const ledgerId = this.ports.ledgerId();
+    return this.ports.table.fold({ shard, pool, assignment, from, ledgerId, to, rows, setAsideAll: this.setAsideAll });
   }
 
   private async take(range: FoldRange, outcome: FoldOutcome): Promise<number> {
@@ -183,7 +222,7 @@ export class FoldLoop {
         this.setAside += outcome.setAside;
         this.conflicts += outcome.conflicts;
         this.succeeded();
-        this.ports.onWatermark(outcome.watermark.sequence, 'folded', range.rows.length);
+        this.ports.onWatermark(outcome.watermark.sequence, 'folded');
         this.reach();
         return 0;
       case 'watermark_differs':
@@ -216,7 +255,7 @@ export class FoldLoop {
       this.ports.onRefolding(false);
     }
     this.expected = this.at.sequence;
-    this.ports.onWatermark(this.at.sequence, 'looked', 0);
+    this.ports.onWatermark(this.at.sequence, 'looked');
     this.succeeded();
     this.reach();
     return 0;
@@ -251,9 +290,14 @@ export class FoldLoop {
     for (const target of reached) target.resolve();
   }
 
+  /** Somebody waits for the watermark, or balances are off until it is where it was. */
+  private get isAwaited(): boolean {
+    return this.targets.length > 0 || this.refoldingTo > 0;
+  }
+
   private isDue(): boolean {
     // The first look is due at once: it is what notices an older log or an older database.
-    if (!this.at || this.wantsLook || this.targets.length > 0 || this.refoldingTo > 0) return true;
+    if (!this.at || this.wantsLook || this.isAwaited) return true;
     const { rows, records, ageMs } = this.ports.backlog();
     if (rows === 0) return records >= EMPTY_RECORDS_MAX;
     return rows >= this.settings.foldCount || ageMs >= this.settings.foldAgeMs;
@@ -276,11 +320,14 @@ export class FoldLoop {
     this.timer = setTimeout(() => this.wakeUp(), Math.max(1, this.settings.foldAgeMs - ageMs));
   }
 
+  /** Ends early only where somebody asks for a fold or a look, or for the end. */
   private async pause(delayMs: number): Promise<void> {
+    this.pausing = true;
     await new Promise<void>((resolve) => {
       this.wake = resolve;
       this.timer = setTimeout(() => this.wakeUp(), delayMs);
     });
+    this.pausing = false;
   }
 
   private wakeUp(): void {

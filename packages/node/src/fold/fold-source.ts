@@ -6,10 +6,12 @@ import {
   type AcceptedRow,
   acceptedRows,
   type FoldRows,
+  judgeLink,
   type KnownIds,
+  LogWalk,
   type Pending,
-  type VouchedRecord,
-  VouchedRecords,
+  type WalkedRecord,
+  type Watermark,
 } from '@spill/core';
 import type { JetStreamLog, LogMessage } from '../nats/log.js';
 import type { RecordMarks } from '../shard/record-marks.js';
@@ -30,19 +32,31 @@ interface FoldColumns {
   indexes: number[];
 }
 
+/** A record that is to be folded again is not in the log, or not as it was written. */
+export class LogBrokenError extends Error {
+  override readonly name = 'LogBrokenError';
+}
+
 export class FoldSource {
   constructor(
     private readonly known: KnownIds,
     private readonly marks: RecordMarks,
     private readonly pending: Pending,
-    private readonly log: JetStreamLog,
+    private readonly log: Pick<JetStreamLog, 'read'>,
     /** Transactions in records up to here may be forgotten. */
     private readonly foldedUpTo: () => number,
+    /** The record in which an operator last accepted a loss; 0: none that matters any more. */
+    private readonly rebasedAt: number,
   ) {}
 
-  /** The next range beyond `watermark` with about `rowsMax` rows; null: nothing is left. */
-  async next(watermark: number, rowsMax: number, marksMax: number): Promise<FoldRange | null> {
-    if (watermark < this.foldedUpTo()) return this.fromLog(watermark, rowsMax);
+  /**
+   * The next range beyond the watermark with about `rowsMax` rows; null: nothing is left.
+   *
+   * @throws LogBrokenError
+   */
+  async next(at: Watermark, rowsMax: number, marksMax: number): Promise<FoldRange | null> {
+    const watermark = at.sequence;
+    if (watermark < this.foldedUpTo()) return this.fromLog(at, rowsMax);
     this.marks.dropUpTo(watermark);
     const taken = this.marks.take(rowsMax, marksMax) ?? this.marks.beyond(watermark);
     if (!taken) return null;
@@ -73,23 +87,37 @@ export class FoldSource {
     return { length: to - from, ...columns };
   }
 
-  private async fromLog(watermark: number, rowsMax: number): Promise<FoldRange> {
+  /**
+   * Every link from the watermark on is checked: no opening has read what lies before `replay_from`, and a record that is
+   * passed over here would never reach the data table. Only what a later `rebased` has on record as lost is passed over.
+   */
+  private async fromLog(at: Watermark, rowsMax: number): Promise<FoldRange> {
     const columns = emptyColumns();
+    const to = this.foldedUpTo();
+    const walk = new LogWalk<LogMessage>(at.sequence + 1);
+    let before: Watermark | null = at;
     let end: FoldRange['to'] | null = null;
-    // What a repair accepted as lost is passed over here as it is in the replay.
-    const records = new VouchedRecords<LogMessage>();
-    const take = (vouched: VouchedRecord<LogMessage> | null): void => {
-      if (!vouched) return;
-      const { message, record, hash } = vouched;
-      for (const row of acceptedRows(record)) addRow(columns, row, message.sequence);
-      end = { sequence: message.sequence, number: record.number, hash };
+    const take = (walked: readonly WalkedRecord<LogMessage>[]): void => {
+      for (const { message, record, hash } of walked) {
+        const why = before && judgeLink(before, record, message.sequence);
+        if (why) walk.damage(message.sequence, message.sequence, why);
+        before = null;
+        if (message.sequence > to || columns.ids.length >= rowsMax) continue;
+        for (const row of acceptedRows(record)) addRow(columns, row, message.sequence);
+        end = { sequence: message.sequence, number: record.number, hash };
+      }
     };
-    for await (const message of this.log.read(watermark + 1, this.foldedUpTo())) {
-      take(records.next(message).vouched);
-      if (columns.ids.length >= rowsMax) break;
+    let whole = true;
+    for await (const message of this.log.read(at.sequence + 1, Math.max(to, this.rebasedAt))) {
+      take(walk.take(message));
+      whole = columns.ids.length < rowsMax || walk.damageCount > 0;
+      if (!whole) break;
     }
-    if (columns.ids.length < rowsMax) take(records.end());
-    if (!end) throw new Error(`the log has no record after ${watermark}`);
+    if (whole) take(walk.finish(to));
+    const [damage] = walk.damages;
+    if (damage) throw new LogBrokenError(`to be folded again: ${damage.why}`);
+    if (!end)
+      throw new LogBrokenError(`the log has no record after ${at.sequence}, up to which the data table is set back`);
     return { marks: 1, to: end, rows: { length: columns.ids.length, ...columns } };
   }
 }

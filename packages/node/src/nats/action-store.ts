@@ -1,14 +1,6 @@
 import type { Names } from '@spill/core';
 import { type KV, type NatsConnection, StorageType } from 'nats';
-
-/** What a supervisor did by itself or was asked for, with the figures that caused it. */
-export interface RecordedAction {
-  /** ISO 8601. */
-  readonly at: string;
-  readonly by: string;
-  readonly action: Readonly<Record<string, unknown>>;
-  readonly figures: readonly Readonly<Record<string, unknown>>[];
-}
+import type { RecordedAction } from '../client/operator-replies.js';
 
 const KEPT_MS = 30 * 24 * 3600 * 1000;
 

@@ -17,6 +17,7 @@ import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { embeddedServerFilePath, readEmbeddedServerFile, writeEmbeddedServerFile } from './embedded-server-file.js';
 import { endProcess } from './end-process.js';
+import { freePort } from './free-port.js';
 import { NatsServerError } from './nats-server-error.js';
 import { processIdentity } from './process-identity.js';
 import { readServerSettings } from './server-settings.js';
@@ -26,6 +27,7 @@ const ANY_HOST: ReadonlySet<string> = new Set(['0.0.0.0', '::']);
 /** A server that stands still is left out of the cluster after three of these. */
 const ROUTE_PING_S = 2;
 const ROUTE_PINGS_OUT_MAX = 2;
+const ROUTE_USER = 'spill';
 const STOP_WAIT_MS = 5_000;
 // Reading back the streams comes before ready, and a log may hold many gigabytes.
 const START_WAIT_MS = 10 * 60_000;
@@ -37,7 +39,7 @@ export interface EmbeddedServerOptions {
   readonly binary: string;
   /** The node's data folder; JetStream's files go into `jetstream` in it. Made where it is missing. */
   readonly dataDir: string;
-  /** The port for clients; 0 takes any free one. */
+  /** The port for clients; 0 takes a free one (`freePort`), which a server that is started again gets back. */
   readonly port: number;
   /** Where it listens for clients and for the other servers; 127.0.0.1 by default. */
   readonly listen?: string;
@@ -64,6 +66,8 @@ export interface ServerCluster {
   readonly port: number;
   /** `host` or `host:port` of others; the port is the same as its own where absent. */
   readonly join: readonly string[];
+  /** What they show each other, of letters, digits, _ and -; null: any server may join. */
+  readonly secret: string | null;
 }
 
 export interface EmbeddedServer {
@@ -109,16 +113,20 @@ export function embeddedServerConfig(options: EmbeddedServerOptions): string {
   ].join('\n');
 }
 
-function clusterConfig({ name, port, join: others }: ServerCluster, listen: string): string[] {
+function clusterConfig({ name, port, join: others, secret }: ServerCluster, listen: string): string[] {
   // A clustered JetStream refuses to start without a route; one to itself is recognised as that and passed over.
   const all = others.length > 0 ? others : [reachable(listen)];
-  const routes = all.map((host) => JSON.stringify(`nats://${/:\d+$/.test(host) ? host : `${host}:${port}`}`));
+  const login = secret === null ? '' : `${ROUTE_USER}:${secret}@`;
+  const routes = all.map((host) => JSON.stringify(`nats://${login}${/:\d+$/.test(host) ? host : `${host}:${port}`}`));
   return [
     'cluster {',
     `  name: ${JSON.stringify(name)}`,
     `  host: ${JSON.stringify(listen)}`,
     `  port: ${port}`,
     `  routes: [${routes.join(', ')}]`,
+    ...(secret === null
+      ? []
+      : [`  authorization { user: ${JSON.stringify(ROUTE_USER)}, password: ${JSON.stringify(secret)} }`]),
     '  # A server that stands still or is cut off keeps its connections: only unanswered pings show it.',
     `  ping_interval: "${ROUTE_PING_S}s"`,
     `  ping_max: ${ROUTE_PINGS_OUT_MAX}`,
@@ -247,7 +255,8 @@ function whyNotStarted(last: readonly string[], port: number, exit: ServerExit |
  *
  * Throws `NatsServerError`: `NATS_PORT_TAKEN`, or `NATS_SERVER_NOT_STARTED` with the server's last lines.
  */
-export async function startEmbeddedServer(options: EmbeddedServerOptions): Promise<EmbeddedServer> {
+export async function startEmbeddedServer(given: EmbeddedServerOptions): Promise<EmbeddedServer> {
+  const options = { ...given, port: given.port === 0 ? await freePort(given.listen) : given.port };
   const dataDir = resolve(options.dataDir);
   await mkdir(join(dataDir, 'jetstream'), { recursive: true });
   await endOrphan(options);
@@ -255,7 +264,9 @@ export async function startEmbeddedServer(options: EmbeddedServerOptions): Promi
   await refuseTakenPort(options.port, listen, '--nats-port');
   if (options.cluster) await refuseTakenPort(options.cluster.port, listen, '--cluster-port');
   const configFile = join(dataDir, 'nats-server.conf');
-  await writeFile(configFile, embeddedServerConfig(options));
+  // The file of an earlier start may be open to others, and this one may hold a secret.
+  rmSync(configFile, { force: true });
+  await writeFile(configFile, embeddedServerConfig(options), { mode: 0o600 });
 
   const child = spawn(options.binary, ['--config', configFile], {
     detached: true,

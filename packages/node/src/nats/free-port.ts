@@ -7,22 +7,22 @@ const FIRST_PORT = 10_000;
 const LAST_PORT = 32_000;
 const TRIES = 100;
 
-function isFree(port: number): Promise<boolean> {
+function isFree(port: number, host: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'EADDRINUSE' || error.code === 'EACCES') resolve(false);
       else reject(error);
     });
-    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+    server.listen(port, host, () => server.close(() => resolve(true)));
   });
 }
 
-/** A port of 127.0.0.1 that is free now, and likely to stay so until it is used. */
-export async function freePort(): Promise<number> {
+/** A port of this machine's address `host` that is free now, and likely to stay so until it is used. */
+export async function freePort(host = '127.0.0.1'): Promise<number> {
   for (let i = 0; i < TRIES; i++) {
     const port = randomInt(FIRST_PORT, LAST_PORT);
-    if (await isFree(port)) return port;
+    if (await isFree(port, host)) return port;
   }
-  throw new Error(`no free port of 127.0.0.1 found in ${TRIES} tries`);
+  throw new Error(`no free port of ${host} found in ${TRIES} tries`);
 }

@@ -1,6 +1,7 @@
 import type { Names } from '@spill/core';
 import { type KV, type NatsConnection, StorageType } from 'nats';
 import * as v from 'valibot';
+import { askAgain } from './ask-again.js';
 import { isWrongSequence } from './topology-store.js';
 
 const WITNESS = v.object({
@@ -34,7 +35,7 @@ export class HeartbeatStore {
 
   /** null: there is none. */
   async read(shard: number): Promise<StoredWitness | null> {
-    const entry = await this.kv.get(String(shard));
+    const entry = await askAgain(() => this.kv.get(String(shard)));
     if (entry?.operation !== 'PUT') {
       this.revisions.set(shard, entry?.revision ?? 0);
       return null;

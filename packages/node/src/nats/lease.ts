@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Names } from '@spill/core';
 import { type KV, type NatsConnection, NatsError, StorageType } from 'nats';
+import { askAgain } from './ask-again.js';
 import { isWrongSequence } from './topology-store.js';
 
 const KEY = 'supervisor';
@@ -48,8 +49,16 @@ export class Lease {
   }
 
   private async renewOnce(): Promise<boolean> {
-    const asked = performance.now();
     try {
+      // Read first: a question is asked again until there is a leader, and only then something is written.
+      if (this.revision === 0) {
+        const entry = await askAgain(() => this.kv.get(KEY));
+        const held = entry?.operation === 'PUT' ? entry : null;
+        if (held && held.string() !== this.holder) return false;
+        // One's own: the answer to a renewal was lost.
+        this.revision = held?.revision ?? 0;
+      }
+      const asked = performance.now();
       this.revision =
         this.revision > 0
           ? await this.kv.update(KEY, this.holder, this.revision)
@@ -57,16 +66,10 @@ export class Lease {
       this.heldUntil = asked + this.ttlMs / 2;
     } catch (error) {
       if (!(error instanceof NatsError)) throw error;
-      // Somebody else holds it, or it expired and is free again at the next try; or NATS is away.
-      if (isWrongSequence(error)) this.revision = await this.ownRevision();
+      // Somebody was quicker, or it expired, or the answer before was lost: the next try reads which. Or NATS is away.
+      if (isWrongSequence(error)) this.revision = 0;
     }
     return this.isHeld;
-  }
-
-  /** A renewal whose answer was lost is one's own all the same, and goes on from there. 0: somebody else's, or none. */
-  private async ownRevision(): Promise<number> {
-    const entry = await this.kv.get(KEY);
-    return entry?.operation === 'PUT' && entry.string() === this.holder ? entry.revision : 0;
   }
 
   /** So that another takes over at once. */

@@ -1,5 +1,6 @@
 import type { Names } from '@spill/core';
 import { type NatsConnection, NatsError } from 'nats';
+import { askAgain } from './ask-again.js';
 
 const ANSWER_MS = 1_500;
 const STREAM_NOT_FOUND = 10_059;
@@ -11,7 +12,7 @@ export type LogLeadership = 'led' | 'leaderless' | 'missing';
 export async function logLeadership(nc: NatsConnection, names: Names, shard: number): Promise<LogLeadership> {
   try {
     const jsm = await nc.jetstreamManager({ checkAPI: false, timeout: ANSWER_MS });
-    const { cluster } = await jsm.streams.info(names.logStream(shard));
+    const { cluster } = await askAgain(() => jsm.streams.info(names.logStream(shard)));
     // A server that stands alone names no cluster: it answers, so it has the log.
     return cluster?.name && !cluster.leader ? 'leaderless' : 'led';
   } catch (error) {

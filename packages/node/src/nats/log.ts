@@ -1,7 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Names, NO_HASH, readRecord, recordHash, type SmallState, writeRecord } from '@spill/core';
 import {
-  DeliverPolicy,
   DiscardPolicy,
   ErrorCode,
   type JetStreamClient,
@@ -13,7 +12,9 @@ import {
   type StreamConfig,
   type StreamInfo,
 } from 'nats';
+import { notOlder } from './not-older.js';
 import { oncePlaced } from './once-placed.js';
+import { readStream } from './read-stream.js';
 import { isWrongSequence } from './topology-store.js';
 
 /** A record as the log holds it. `time`: JetStream's timestamp, microseconds. */
@@ -52,12 +53,9 @@ export class LogMissingError extends Error {
 
 const STREAM_NOT_FOUND = 10_059;
 const NO_MESSAGE_FOUND = 10_037;
-/** Far below the 64 MB at which the server drops a slow reader. */
-const READ_AHEAD_BYTES = 16 * 1024 * 1024;
-const READ_SILENCE_MS = 3_000;
-/** So many silences in a row, and it is given up. */
-const SILENCES_MAX = 5;
 const READ_ONE_BY_ONE_MAX = 64;
+/** What was waited for in vain is taken as lost for so long. */
+const LOST_MS = 60_000;
 const FIRST_APPEND_MS = 20_000;
 const FIRST_APPEND_POLL_MS = 250;
 
@@ -69,6 +67,11 @@ export class JetStreamLog {
   private readonly js: JetStreamClient;
   private readonly stream: string;
   private readonly subject: string;
+  /** What was read or acknowledged here: where the log ends at least, and where it begins at least. */
+  private end = 0;
+  private begin = 0;
+  private replicas = 1;
+  private lostUntil = 0;
 
   private constructor(
     readonly nc: NatsConnection,
@@ -89,11 +92,14 @@ export class JetStreamLog {
 
   /** @throws LogMissingError */
   async info(): Promise<LogInfo> {
-    try {
-      return describe(await this.jsm.streams.info(this.stream));
-    } catch (error) {
-      throw this.missingOr(error);
-    }
+    const info = await this.notOlder(
+      () => this.infoOnce(),
+      ({ firstSequence, lastSequence }, { begin, end }) => lastSequence < end || firstSequence < begin,
+    );
+    this.end = Math.max(this.end, info.lastSequence);
+    this.begin = Math.max(this.begin, info.firstSequence);
+    this.replicas = info.replicas;
+    return info;
   }
 
   /**
@@ -112,6 +118,7 @@ export class JetStreamLog {
           `record ${expectedLast + 1} of shard ${this.shard} was acknowledged as ${ack.seq}${ack.duplicate ? ', a duplicate' : ''}`,
         );
       }
+      this.end = ack.seq;
       return { outcome: 'stored', sequence: ack.seq };
     } catch (error) {
       if (error instanceof AmbiguousAppendError) throw error;
@@ -127,12 +134,20 @@ export class JetStreamLog {
 
   /** The last record, or null in an empty stream. @throws LogMissingError */
   async last(): Promise<LogMessage | null> {
-    return this.message({ last_by_subj: this.subject });
+    const last = await this.notOlder(
+      () => this.message({ last_by_subj: this.subject }),
+      (message, { end }) => (message?.sequence ?? 0) < end,
+    );
+    this.end = Math.max(this.end, last?.sequence ?? 0);
+    return last;
   }
 
   /** null: not there (any more). @throws LogMissingError */
   async get(sequence: number): Promise<LogMessage | null> {
-    return this.message({ seq: sequence });
+    return this.notOlder(
+      () => this.message({ seq: sequence }),
+      (message, { begin, end }) => message === null && sequence >= begin && sequence <= end,
+    );
   }
 
   /**
@@ -151,42 +166,7 @@ export class JetStreamLog {
       }
       return;
     }
-    for (let silences = 0; next <= to; ) {
-      const began = next;
-      for await (const message of this.readOnce(next, to)) {
-        next = message.sequence + 1;
-        yield message;
-      }
-      silences = next > began ? 0 : silences + 1;
-      if (silences === SILENCES_MAX) {
-        throw new Error(`reading shard ${this.shard}'s log from ${next} fell silent before ${to}`);
-      }
-    }
-  }
-
-  /** Ends early where nothing arrives for a while: its consumer may be on a server that is gone. */
-  private async *readOnce(from: number, to: number): AsyncGenerator<LogMessage> {
-    const consumer = await this.js.consumers.get(this.stream, {
-      deliver_policy: DeliverPolicy.StartSequence,
-      opt_start_seq: from,
-    });
-    const messages = await consumer.consume({ max_bytes: READ_AHEAD_BYTES });
-    let silence: NodeJS.Timeout | undefined;
-    const watch = (): void => {
-      clearTimeout(silence);
-      silence = setTimeout(() => messages.stop(), READ_SILENCE_MS);
-    };
-    try {
-      watch();
-      for await (const message of messages) {
-        watch();
-        yield { sequence: message.seq, time: Math.floor(message.info.timestampNanos / 1000), bytes: message.data };
-        if (message.seq >= to) return;
-      }
-    } finally {
-      clearTimeout(silence);
-      await messages.close();
-    }
+    yield* readStream(this.nc, this.stream, next, to);
   }
 
   /** Removes the records below `sequence`; the caller has asked `mayPurgeBelow`. Returns how many went. */
@@ -194,7 +174,30 @@ export class JetStreamLog {
     if (!Number.isSafeInteger(sequence) || sequence < 2) {
       throw new RangeError(`a purge below ${sequence} would empty the log`);
     }
-    return (await this.jsm.streams.purge(this.stream, { seq: sequence })).purged;
+    const { purged } = await this.jsm.streams.purge(this.stream, { seq: sequence });
+    this.begin = Math.max(this.begin, sequence);
+    return purged;
+  }
+
+  /** With one copy there is no leader but its server, and what it does not have is lost. */
+  private async notOlder<T>(
+    read: () => Promise<T>,
+    isOlder: (told: T, known: { readonly begin: number; readonly end: number }) => boolean,
+  ): Promise<T> {
+    const mayBeOlder = this.replicas > 1 && performance.now() > this.lostUntil;
+    if (!mayBeOlder) return read();
+    const answer = await notOlder(read, () => ({ begin: this.begin, end: this.end }), isOlder);
+    // Many records may be lost; the wait for the first of them was long enough for all.
+    if (answer.isOlder) this.lostUntil = performance.now() + LOST_MS;
+    return answer.told;
+  }
+
+  private async infoOnce(): Promise<LogInfo> {
+    try {
+      return describe(await this.jsm.streams.info(this.stream));
+    } catch (error) {
+      throw this.missingOr(error);
+    }
   }
 
   private async message(query: { seq: number } | { last_by_subj: string }): Promise<LogMessage | null> {

@@ -8,8 +8,9 @@ const WAIT_MS = 30_000;
 const TRY_AGAIN_MS = 250;
 
 /**
- * Makes or opens a stream or a bucket in a cluster whose servers have only just met: a leader may still be elected, and a
- * server that is connected may not be known to it yet. Tries again for 30 s; `make` must be safe to repeat.
+ * Makes or opens a stream, a bucket or a watch in a cluster whose servers have only just met, or just lost one: a leader
+ * may still be elected, a server that is connected may not be known to it yet, and one that is gone may still be chosen.
+ * Tries again for 30 s; `make` must be safe to repeat.
  */
 export async function oncePlaced<T>(make: () => Promise<T>): Promise<T> {
   const end = performance.now() + WAIT_MS;

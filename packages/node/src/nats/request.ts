@@ -31,11 +31,20 @@ const NOT_SENT: ReadonlySet<string> = new Set([
   ErrorCode.BadSubject,
 ]);
 
+/** One for each connection: whoever follows a connection's status does so as long as it lives. */
+const requesters = new WeakMap<NatsConnection, Requester>();
+
 /**
  * Requests on a connection that reconnects by itself. While it is away nothing is sent, since the client library would
  * keep or drop it as it likes; what is under way when it breaks ends at once, as `no_answer`: no answer can come.
  */
 export function requesterOf(nc: NatsConnection): Requester {
+  const requester = requesters.get(nc) ?? newRequester(nc);
+  requesters.set(nc, requester);
+  return requester;
+}
+
+function newRequester(nc: NatsConnection): Requester {
   let connected = true;
   const underWay = new Set<() => void>();
   void followStatus(nc, (isConnected) => {

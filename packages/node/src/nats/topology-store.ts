@@ -1,5 +1,7 @@
 import type { Names, Topology } from '@spill/core';
 import { type KV, type NatsConnection, NatsError, StorageType } from 'nats';
+import { askAgain } from './ask-again.js';
+import { notOlder } from './not-older.js';
 
 export interface StoredTopology {
   readonly topology: Topology;
@@ -12,7 +14,6 @@ export class TopologyRaceError extends Error {
 }
 
 const KEY = 'topology';
-/** Whoever asked while a leader was being elected asks again: what was sent then is answered by nobody. */
 const ANSWER_MS = 2_500;
 
 /**
@@ -20,6 +21,9 @@ const ANSWER_MS = 2_500;
  * that no lagging replica answers; writes are compare-and-set.
  */
 export class TopologyStore {
+  /** The epoch of the newest document that was seen here, by whatever way. */
+  private newest = 0;
+
   private constructor(
     private readonly nc: NatsConnection,
     private readonly kv: KV,
@@ -31,21 +35,38 @@ export class TopologyStore {
     names: Names,
     options: { create: boolean; replicas?: number },
   ): Promise<TopologyStore> {
-    const views = nc.jetstream({ timeout: ANSWER_MS }).views;
-    const kv = await views.kv(
-      names.topologyBucket(),
-      options.create
-        ? { history: 1, replicas: options.replicas ?? 1, storage: StorageType.File, allow_direct: false }
-        : { bindOnly: true, allow_direct: false },
-    );
+    const bucket = names.topologyBucket();
+    const { create, replicas = 1 } = options;
+    // Nothing is asked here, above all not of JetStream's own leader, which may be elected just now: `read` will tell.
+    const { views } = nc.jetstream({ timeout: ANSWER_MS, checkAPI: create });
+    const kv = create
+      ? await views.kv(bucket, { history: 1, replicas, storage: StorageType.File, allow_direct: false })
+      : await views.kv(bucket, { bindOnly: true, allow_direct: false });
     return new TopologyStore(nc, kv);
   }
 
-  /** null: there is no topology yet. */
+  /** null: there is no topology yet. @throws Error where it is older than one that was seen here before. */
   async read(): Promise<StoredTopology | null> {
-    const entry = await this.kv.get(KEY);
+    const { told, isOlder } = await notOlder(
+      () => this.readOnce(),
+      () => this.newest,
+      (stored, newest) => epochOf(stored) < newest,
+    );
+    if (isOlder) {
+      throw new Error(`the topology is at epoch ${epochOf(told)}, and was at ${this.newest} before: it lost something`);
+    }
+    return this.seen(told);
+  }
+
+  private async readOnce(): Promise<StoredTopology | null> {
+    const entry = await askAgain(() => this.kv.get(KEY));
     if (entry?.operation !== 'PUT') return null;
     return { topology: JSON.parse(entry.string()) as Topology, revision: entry.revision };
+  }
+
+  private seen<T extends StoredTopology | null>(stored: T): T {
+    this.newest = Math.max(this.newest, epochOf(stored));
+    return stored;
   }
 
   /** Like `read`, where a topology must exist. @throws Error */
@@ -67,11 +88,10 @@ export class TopologyStore {
 
   /**
    * Reads, changes and writes until no one else wrote in between. `change` returns null where nothing is to be done.
-   * What `change` throws is passed on.
+   * What `change` throws is passed on. `read`: what was read shortly before, which saves reading it again.
    */
-  async change(change: (topology: Topology) => Topology | null): Promise<StoredTopology> {
-    for (;;) {
-      const stored = await this.require();
+  async change(change: (topology: Topology) => Topology | null, read?: StoredTopology): Promise<StoredTopology> {
+    for (let stored = read ?? (await this.require()); ; stored = await this.require()) {
       const next = change(stored.topology);
       if (!next) return stored;
       try {
@@ -95,7 +115,7 @@ export class TopologyStore {
     const offer = (stored: StoredTopology | null): void => {
       if (!stored || stored.topology.epoch <= latest) return;
       latest = stored.topology.epoch;
-      onChange(stored);
+      onChange(this.seen(stored));
     };
     const reread = (): void => {
       this.read().then(offer, onError);
@@ -120,12 +140,16 @@ export class TopologyStore {
 
   private async write(topology: Topology, put: () => Promise<number>): Promise<StoredTopology> {
     try {
-      return { topology, revision: await put() };
+      return this.seen({ topology, revision: await put() });
     } catch (error) {
       if (isWrongSequence(error)) throw new TopologyRaceError('the topology was changed meanwhile', { cause: error });
       throw error;
     }
   }
+}
+
+function epochOf(stored: StoredTopology | null): number {
+  return stored?.topology.epoch ?? 0;
 }
 
 /** Both codes mean a failed compare-and-set: 10071, and from 2.12 on also 10164. */

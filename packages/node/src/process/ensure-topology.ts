@@ -1,5 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { firstTopology, type Names, NO_SMALL_STATE, type NodeEntry, registerNode, type Topology } from '@spill/core';
+import { ErrorCode, NatsError } from 'nats';
+import { FIXED_MAPPING_SETTINGS, fixedMapping } from '../config/fixed-mapping.js';
 import type { Settings } from '../config/settings.js';
 import type { connectNats } from '../nats/connect.js';
 import { hasTopology } from '../nats/has-topology.js';
@@ -14,6 +16,9 @@ import { withoutLogin } from './without-login.js';
 export const SHARD_COUNT_DEFAULT = 3;
 export const LARGE_THRESHOLD_DEFAULT = 1_000_000n;
 
+/** On a busy machine servers that have just met take long to elect a leader. */
+const ANSWER_MS = 30_000;
+
 export interface EnsureTopology {
   readonly nc: Awaited<ReturnType<typeof connectNats>>;
   readonly names: Names;
@@ -23,6 +28,8 @@ export interface EnsureTopology {
   /** This node's entry. */
   readonly node: NodeEntry;
   readonly log: NodeLog;
+  /** The highest shard that the data table knows, of whatever cluster. Asked at the very first start. */
+  readonly highestShard: () => Promise<number>;
 }
 
 /**
@@ -36,11 +43,12 @@ export async function ensureTopology(
   ensure: EnsureTopology,
 ): Promise<{ store: TopologyStore; stored: StoredTopology }> {
   const { nc, names, settings, memory } = ensure;
-  const exists = await hasTopology(nc, names).catch((error: Error) => {
-    throw new StartError(
-      `JetStream does not answer on ${serverName(settings)} (${error.message}): its configuration needs a jetstream block`,
-      { cause: error },
-    );
+  const exists = await hasTopology(nc, names, ANSWER_MS).catch((error: Error) => {
+    const silent = error instanceof NatsError && error.code === ErrorCode.Timeout;
+    const advice = silent ? 'more than half of its servers must run' : 'its configuration needs a jetstream block';
+    throw new StartError(`JetStream does not answer on ${serverName(settings)} (${error.message}): ${advice}`, {
+      cause: error,
+    });
   });
   if (!exists && memory.cluster !== null) throw lostTopology(settings);
   const opening = oncePlaced(() =>
@@ -75,10 +83,15 @@ async function create(ensure: EnsureTopology, store: TopologyStore): Promise<Sto
   const { nc, names, settings, replicas } = ensure;
   const shardCount = settings.shardCount ?? SHARD_COUNT_DEFAULT;
   const logIds: string[] = [];
+  // An older cluster's watermarks stand for other logs: its numbers are not used again.
+  const above = await ensure.highestShard();
+  // The question took its time: another node's shards may have folded meanwhile, and be the highest.
+  const before = await oncePlaced(() => store.read());
+  if (before) return before;
   // Nothing was stored before now: what claims to be older than the window is refused from the first moment on.
   const horizon = Date.now() * 1_000 - settings.tuning.dedupeWindowMs * 1_000;
   const small = { ...NO_SMALL_STATE, horizon };
-  for (let shard = 1; shard <= shardCount; shard++) {
+  for (let shard = above + 1; shard <= above + shardCount; shard++) {
     const logId = randomBytes(16).toString('hex');
     try {
       logIds.push(await oncePlaced(() => createLog(nc, names, { shard, logId, replicas, small })));
@@ -92,36 +105,24 @@ async function create(ensure: EnsureTopology, store: TopologyStore): Promise<Sto
   const topology = firstTopology({
     node: ensure.node,
     shardCount,
+    above,
     largeThreshold: settings.largeThreshold ?? LARGE_THRESHOLD_DEFAULT,
     accountType: settings.mapping.idType,
-    dataTable: fixedMapping(settings),
+    dataTable: fixedMapping(settings.mapping),
     replicas,
     secret: randomBytes(32).toString('hex'),
     logIds,
   });
   try {
     const stored = await oncePlaced(() => store.create(topology));
-    ensure.log.info(`first start: ${shardCount} shards, large_threshold ${topology.largeThreshold}`);
+    const numbers = above === 0 ? '' : ` from ${above + 1} on, since the database knows shards up to ${above}`;
+    ensure.log.info(`first start: ${shardCount} shards${numbers}, large_threshold ${topology.largeThreshold}`);
     return stored;
   } catch (error) {
     // Another node was first; its document names the same logs, since each of them was made only once.
     if (error instanceof TopologyRaceError) return oncePlaced(() => store.require());
     throw error;
   }
-}
-
-/** Where amounts go and what a unit is, by the settings' names. */
-const MAPPING_SETTINGS = {
-  table: 'table',
-  idColumn: 'id_column',
-  balanceColumn: 'balance_column',
-  balanceType: 'balance_type',
-  minorUnits: 'minor_units',
-} as const;
-
-function fixedMapping({ mapping }: Settings): NonNullable<Topology['dataTable']> {
-  const { table, idColumn, balanceColumn, balanceType, minorUnits } = mapping;
-  return { table, idColumn, balanceColumn, balanceType, minorUnits };
 }
 
 function checkFixed(settings: Settings, topology: Topology): void {
@@ -140,8 +141,8 @@ function checkFixed(settings: Settings, topology: Topology): void {
         'start; give that',
     );
   }
-  const given = fixedMapping(settings);
-  for (const [key, name] of Object.entries(MAPPING_SETTINGS) as [keyof typeof MAPPING_SETTINGS, string][]) {
+  const given = fixedMapping(settings.mapping);
+  for (const [key, name] of Object.entries(FIXED_MAPPING_SETTINGS) as [keyof typeof given, string][]) {
     const fixed = topology.dataTable?.[key];
     if (fixed === undefined || fixed === given[key]) continue;
     problems.push(

@@ -24,30 +24,38 @@ export function checkServerVersion(url: string, version: string, log: NodeLog): 
 }
 
 /**
- * Whether an external server fsyncs before it acknowledges, as its monitor URL shows.
+ * Whether the external servers fsync before they acknowledge, as their monitor URLs show, one for each.
  *
  * @returns false where that is not shown, but `accept_unverified_sync` is given.
  * @throws StartError where it is neither shown nor accepted.
  */
 export async function verifySync(settings: Settings): Promise<boolean> {
-  const { natsMonitor } = settings;
-  let why: string;
-  if (natsMonitor === null) {
-    why = 'nothing shows that it syncs before it acknowledges';
-  } else {
-    try {
-      const server = await readServerSettings(natsMonitor);
-      if (server.syncAlways) return true;
-      why = server.jetstream
-        ? `its monitor ${natsMonitor} shows sync_interval ${server.syncIntervalNs / 1e9} s: an acknowledged transaction may be lost`
-        : `its monitor ${natsMonitor} shows that JetStream is off`;
-    } catch (error) {
-      why = (error as Error).message;
-    }
-  }
+  const why = await whyUnverified(settings);
+  if (why === null) return true;
   if (settings.acceptUnverifiedSync) return false;
   throw new StartError(
     `nats is ${JSON.stringify(withoutLogin(settings.nats ?? ''))}: ${why}. Set "sync_interval: always" in its jetstream block and name its ` +
       'monitor with --nats-monitor http://host:8222, or accept the risk with --accept-unverified-sync',
   );
+}
+
+/** null: all of them do. */
+async function whyUnverified({ nats, natsMonitor }: Settings): Promise<string | null> {
+  if (natsMonitor === null) return 'nothing shows that it syncs before it acknowledges';
+  const monitors = natsMonitor.split(',');
+  const servers = (nats ?? '').split(',').length;
+  if (monitors.length < servers) {
+    return `these are ${servers} servers, and nats_monitor names the monitors of ${monitors.length}: each has to show that it syncs`;
+  }
+  for (const monitor of monitors) {
+    try {
+      const { syncAlways, jetstream, syncIntervalNs } = await readServerSettings(monitor);
+      if (syncAlways) continue;
+      if (!jetstream) return `its monitor ${monitor} shows that JetStream is off`;
+      return `its monitor ${monitor} shows sync_interval ${syncIntervalNs / 1e9} s: an acknowledged transaction may be lost`;
+    } catch (error) {
+      return (error as Error).message;
+    }
+  }
+  return null;
 }

@@ -121,6 +121,7 @@ const DRAIN_S_DEFAULT = '120';
 
 function drainCommand(): Command {
   return new Command('drain')
+    .addHelpText('after', '\nExample:\n  spill-node drain --node node-b --nats nats://10.0.0.5:4222')
     .description('Give the shards of a node to other nodes, so that it can be stopped. Its next start takes it back.')
     .option('--node <name>', 'the node; the one of --data-dir where left out')
     .option('--data-dir <folder>', 'folder of a node on this machine (SPILL_DATA_DIR)')

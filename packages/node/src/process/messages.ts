@@ -5,7 +5,7 @@
  * ```
  * node                                    child
  *  │ start ───────────────────────────────▶ │  once, first of all
- *  │ ◀─────────────────────────── heartbeat │  every second; a shard's holds its ShardStatus
+ *  │ ◀─────────────────────────── heartbeat │  every `heartbeat`; a shard's holds its ShardStatus
  *  │ ◀───────────────────────────── serving │  once: it takes transactions
  *  │ ◀───────────────────────────── damaged │  instead of serving, or later: its log lost something
  *  │ drain ───────────────────────────────▶ │  take nothing new, finish what is in flight

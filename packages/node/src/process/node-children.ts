@@ -9,6 +9,8 @@
  */
 import {
   changeShard,
+  markRetiredDamaged,
+  needsProcess,
   raiseAssignment,
   type ShardEntry,
   type ShardStatus,
@@ -102,7 +104,7 @@ export class NodeChildren {
   apply(topology: Topology): void {
     if (this.draining) return;
     for (const entry of topology.shards) {
-      const here = entry.node === this.options.node && entry.state !== 'retired';
+      const here = entry.node === this.options.node && needsProcess(entry);
       const child = this.shards.get(entry.id);
       if (!here && child) this.leave(entry.id, child);
       else if (!here) continue;
@@ -240,7 +242,8 @@ export class NodeChildren {
         case 'mark_recovered':
           return entry.state === 'failed' ? changeShard(topology, shard, { state: 'open' }) : null;
         case 'mark_damaged':
-          if (entry.state === 'retired' || (entry.state === 'damaged' && entry.reason === mark.reason)) return null;
+          if (entry.state === 'retired') return markRetiredDamaged(topology, shard, mark.reason);
+          if (entry.state === 'damaged' && entry.reason === mark.reason) return null;
           return changeShard(topology, shard, { state: 'damaged', reason: mark.reason });
       }
     };

@@ -27,6 +27,32 @@ export async function openNodeDatabase(settings: Settings, log: NodeLog): Promis
     : openPostgres(settings, settings.databaseUrl, log);
 }
 
+/**
+ * For a first start: the highest shard that an older cluster has left in the database; 0: none, or it is down.
+ *
+ * @throws StartError where it can be reached and does not answer this.
+ */
+export async function askHighestShard(settings: Settings, log: NodeLog): Promise<number> {
+  // The embedded one lies in the data folder, which is new.
+  if (settings.databaseUrl === null) return 0;
+  const connection = { connectionString: settings.databaseUrl };
+  const table = new PostgresDataTable({ connection, mapping: settings.mapping, connectionsMax: 1 });
+  try {
+    return await table.highestShard();
+  } catch (error) {
+    if (!(error instanceof DataTableUnavailableError)) {
+      throw asStartError(error, `database_url is ${JSON.stringify(withoutLogin(settings.databaseUrl))}`);
+    }
+    log.warn(
+      `first start, and ${error.message}: the shards are numbered from 1. If an older cluster has folded into this ` +
+        "database under the same numbers, they will be 'damaged' once it is up; where they are, `spill repair` says the way out",
+    );
+    return 0;
+  } finally {
+    await table.close();
+  }
+}
+
 async function openEmbedded(settings: Settings, log: NodeLog): Promise<NodeDatabase> {
   const { mapping } = settings;
   const server = await keepEmbeddedDatabase(settings.dataDir, log);

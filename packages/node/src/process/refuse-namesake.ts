@@ -1,4 +1,4 @@
-import type { Names } from '@spill/core';
+import type { Names, NodeEntry, Topology } from '@spill/core';
 import type { EmbeddedCluster } from '../config/settings.js';
 import { connectNats } from '../nats/connect.js';
 import { readRouteInfo } from '../nats/server-peers.js';
@@ -56,4 +56,12 @@ export function nameTaken(name: string): StartError {
     `node_name is ${JSON.stringify(name)}: a node of that name runs in this cluster; give this one another with ` +
       '--node-name, and a --data-dir of its own',
   );
+}
+
+/** Why a node must end, as a newer topology says; null: it may go on. */
+export function whyReplaced(topology: Topology, { name, session }: NodeEntry): string | null {
+  const entry = topology.nodes.find((node) => node.name === name);
+  if (!entry) return `an operator has removed ${JSON.stringify(name)}, which was silent; its next start takes it back`;
+  if (entry.session === session) return null;
+  return `another node has registered as ${JSON.stringify(name)}, on ${entry.since}`;
 }

@@ -23,9 +23,9 @@
  */
 
 export interface RestartLimits {
-  /** A process that was heard once is silent after this. */
+  /** A process that has served, or said that its log is damaged, is silent after this. */
   readonly silentMs: number;
-  /** A process that was never heard may take this long to boot. */
+  /** One that still starts, after this: on a busy machine its successor would only start more slowly. */
   readonly bootMs: number;
   /** So many starts within `failureWindowMs` without serving in between: failed. */
   readonly startsMax: number;
@@ -61,7 +61,8 @@ export const RESTART_LIMITS: RestartLimits = {
 export type ChildState =
   | { readonly name: 'absent' }
   | { readonly name: 'raising'; readonly predecessor: boolean; readonly retryAt: number | null }
-  | { readonly name: 'starting'; readonly startedAt: number; readonly heardAt: number | null }
+  /** `heardAt`: or started, where it was not heard yet. */
+  | { readonly name: 'starting'; readonly heardAt: number }
   | { readonly name: 'serving'; readonly since: number; readonly heardAt: number }
   | { readonly name: 'damaged'; readonly heardAt: number }
   | { readonly name: 'backing_off'; readonly until: number }
@@ -163,7 +164,6 @@ function forgiveStall(child: SupervisedChild, gap: number, now: number, limits: 
   const { state } = child;
   switch (state.name) {
     case 'starting':
-      return { ...child, state: { ...state, startedAt: now, heardAt: state.heardAt === null ? null : now } };
     case 'serving':
     case 'damaged':
       return { ...child, state: { ...state, heardAt: now } };
@@ -242,7 +242,7 @@ const TABLE: Table = {
     raised: ({ child, now }, state, { assignment }) =>
       go(
         { ...child, starts: [...child.starts, now] },
-        { name: 'starting', startedAt: now, heardAt: null },
+        { name: 'starting', heardAt: now },
         { action: 'spawn', assignment },
         ...(state.predecessor ? [{ action: 'end_predecessor' } as const] : []),
       ),
@@ -278,10 +278,7 @@ const TABLE: Table = {
     },
     overtaken: (context) => raise(context, true),
     tick: (context, state) => {
-      const { now, limits } = context;
-      const silent =
-        state.heardAt === null ? now - state.startedAt >= limits.bootMs : now - state.heardAt >= limits.silentMs;
-      if (!silent) return stay(context);
+      if (context.now - state.heardAt < context.limits.bootMs) return stay(context);
       return startFailed(context, 'it fell silent while it started', { action: 'end' }) ?? raise(context, true);
     },
     drain,

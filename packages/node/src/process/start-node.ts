@@ -35,11 +35,12 @@ import { lockDataFolder } from './data-folder.js';
 import { keepEmbeddedNats } from './embedded-nats.js';
 import { ensureTopology } from './ensure-topology.js';
 import { checkServerVersion, verifySync } from './external-nats.js';
+import { followTopology, tellToLook } from './follow-topology.js';
 import { NodeChildren } from './node-children.js';
-import { openNodeDatabase } from './node-database.js';
+import { askHighestShard, openNodeDatabase } from './node-database.js';
 import { type NodeLog, openNodeLog } from './node-log.js';
 import { recallNode, rememberNode } from './node-memory.js';
-import { nameTaken } from './refuse-namesake.js';
+import { nameTaken, whyReplaced } from './refuse-namesake.js';
 import { StartError } from './start-error.js';
 import { waitForServers } from './wait-for-servers.js';
 import { withoutLogin } from './without-login.js';
@@ -154,7 +155,16 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     since: new Date().toISOString(),
     session,
   };
-  const { store, stored } = await ensureTopology({ nc, names, settings, memory, replicas: wantedReplicas, node, log });
+  const { store, stored } = await ensureTopology({
+    nc,
+    names,
+    settings,
+    memory,
+    replicas: wantedReplicas,
+    node,
+    log,
+    highestShard: () => askHighestShard(settings, log),
+  });
   // What is there already says how many copies the rest has.
   const replicas = stored.topology.shards[0]?.replicas ?? wantedReplicas;
   const heartbeats = await oncePlaced(() => HeartbeatStore.open(nc, names, replicas));
@@ -210,19 +220,20 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     },
   });
   started.push(() => children.end());
-  const unwatch = await oncePlaced(() =>
-    store.watch(
-      ({ topology }) => {
-        const entry = topology.nodes.find(({ name }) => name === memory.nodeName);
-        if (entry && entry.session !== session) {
-          return beReplaced(`another node has registered as ${JSON.stringify(memory.nodeName)}, on ${entry.since}`);
-        }
-        children.apply(topology);
-      },
-      (error) => log.warn(`the topology could not be watched: ${error.message}`),
-    ),
-  );
-  started.push(unwatch);
+  const followed = await followTopology({
+    nc,
+    names,
+    node: memory.nodeName,
+    store,
+    known: stored.topology,
+    onChange: (topology) => {
+      const why = whyReplaced(topology, node);
+      if (why) beReplaced(why);
+      else children.apply(topology);
+    },
+    onError: (error) => log.warn(`the topology could not be watched: ${error.message}`),
+  });
+  started.push(() => followed.end());
   if (!stored.topology.shards.some((shard) => shard.node === memory.nodeName)) {
     log.info(
       `no shard is assigned to node ${memory.nodeName}: they are on ${[...new Set(stored.topology.shards.map((shard) => shard.node))].join(', ')}`,
@@ -239,7 +250,7 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     node: memory.nodeName,
     session,
     silenceMs: tuning.nodeSilenceMs,
-    topology: async () => (await store.require()).topology,
+    topology: () => followed.read(),
     active: () => keeper.active,
   });
   const placement = (): Placement => ({ alive: presence.alive(), poolLabels: settings.poolLabels });
@@ -249,16 +260,20 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     poolLabels: settings.poolLabels,
     alive: (topology) => presence.alive(topology),
     logReachable: async (shard) => (await logLeadership(nc, names, shard)) === 'led',
-    onMove: ({ reason, ...move }) =>
-      actions
-        .add({
-          at: new Date().toISOString(),
-          by: `the supervisor on ${memory.nodeName}`,
-          action: { action: 'reassign_shard', ...move, reason },
-          figures: [],
-        })
-        // What was done stays done where it can't be put on record just now.
-        .catch((error: Error) => log.warn(`an action could not be put on record: ${error.message}`)),
+    onMove: ({ reason, ...move }) => {
+      tellToLook(nc, names, move.to);
+      return (
+        actions
+          .add({
+            at: new Date().toISOString(),
+            by: `the supervisor on ${memory.nodeName}`,
+            action: { action: 'reassign_shard', ...move, reason },
+            figures: [],
+          })
+          // What was done stays done where it can't be put on record just now.
+          .catch((error: Error) => log.warn(`an action could not be put on record: ${error.message}`))
+      );
+    },
     log: (message) => log.info(message),
   });
   const keeper: TopologyKeeper = new TopologyKeeper({
@@ -311,6 +326,7 @@ async function start(settings: Settings, options: StartNodeOptions, started: (()
     alive: () => presence.alive(),
     createShard: (request) => planner.createShard(request, operator),
     deleteShard: (shard) => planner.deleteShard(shard, operator),
+    removeNode: (name) => planner.removeNode(name, operator),
     rebalance: (dryRun) => planner.rebalance(dryRun, operator),
     actions: () => actions.list(ACTIONS_SHOWN),
     verify: verifyFor({ nc, names, topology: store, heartbeats, table }),

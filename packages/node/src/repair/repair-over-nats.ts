@@ -11,13 +11,14 @@ export interface RepairOverNats {
   readonly table: RepairShard['table'];
   readonly shard: number;
   readonly acceptLoss: boolean;
+  readonly acceptNewLedger: boolean;
   readonly note: OperatorNote;
   readonly dataDir: string | null;
 }
 
 /** `repairShard` with connections of its own. @throws what `repairShard` throws, and NatsError where no server answers. */
 export async function repairOverNats(repair: RepairOverNats): Promise<RepairReport> {
-  const { servers, prefix, table, shard, acceptLoss, note, dataDir } = repair;
+  const { servers, prefix, ...what } = repair;
   const names = new Names(prefix);
   const nc = await connectNats({ servers: servers.split(','), name: 'spill repair', reconnect: true });
   try {
@@ -25,7 +26,7 @@ export async function repairOverNats(repair: RepairOverNats): Promise<RepairRepo
     const replicas = (await topology.require()).topology.shards[0]?.replicas ?? 1;
     const heartbeats = await HeartbeatStore.open(nc, names, replicas);
     const now = (): number => Date.now() * 1_000;
-    return await repairShard({ nc, names, topology, heartbeats, table, shard, acceptLoss, note, dataDir, now });
+    return await repairShard({ ...what, nc, names, topology, heartbeats, now });
   } finally {
     await nc.close();
   }

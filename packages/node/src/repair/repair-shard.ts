@@ -15,9 +15,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import {
-  type CountAndSum,
   type DataTable,
   type FoldTotals,
+  judgeLedger,
   type Names,
   NO_HASH,
   NO_SMALL_STATE,
@@ -44,17 +44,20 @@ import { restoreLogConfig } from '../nats/restore-log-config.js';
 import { readServerTime } from '../nats/server-time.js';
 import type { TopologyStore } from '../nats/topology-store.js';
 import { readWitnessFiles } from '../shard/witness-file.js';
-import { type LostPart, type Remembered, type ScannedLog, scanLog } from './scan-log.js';
+import { allLost, summarize } from './all-lost.js';
+import { type Remembered, type ScannedLog, scanLog } from './scan-log.js';
 
 export interface RepairShard {
   readonly nc: NatsConnection;
   readonly names: Names;
   readonly topology: TopologyStore;
   readonly heartbeats: Pick<HeartbeatStore, 'read'>;
-  readonly table: Pick<DataTable, 'foldTotals' | 'watermark' | 'resetWatermark'>;
+  readonly table: Pick<DataTable, 'foldTotals' | 'ledgerOf' | 'resetWatermark'>;
   readonly shard: number;
   /** false: nothing is changed, the report says what would be lost. */
   readonly acceptLoss: boolean;
+  /** Fold everything kept into a ledger that is not the one of before: right only where the rows don't hold it yet. */
+  readonly acceptNewLedger: boolean;
   readonly note: OperatorNote;
   /** A node's data folder on this machine, where there is one: its witness files remember the end of the log. */
   readonly dataDir: string | null;
@@ -74,6 +77,8 @@ export interface RepairReport {
   readonly kept: { readonly from: number; readonly to: number; readonly transactions: number };
   /** How far the log was folded: what is lost at or below this is in the ledger all the same. */
   readonly folded_up_to: number;
+  /** What is wrong with the ledger, so that all that is kept would count a second time; null: nothing. */
+  readonly new_ledger: string | null;
   readonly lost: readonly {
     readonly from: number;
     readonly to: number;
@@ -87,11 +92,10 @@ export interface RepairReport {
 }
 
 const FENCED_MAX = 3;
-const NOTHING: CountAndSum = { count: 0n, sum: 0n };
 
 /**
  * @throws SpillError `not_found` for a shard that is not there, `conflict` for one that is not damaged or whose stream's
- *   configuration can't be put right; DataTableUnavailableError; what NATS throws. Whatever was thrown: run it again.
+ *   configuration can't be put right, or whose ledger is another than before without `acceptNewLedger`; DataTableUnavailableError; what NATS throws. Whatever was thrown: run it again.
  */
 export async function repairShard(repair: RepairShard): Promise<RepairReport> {
   const { topology, shard, table } = repair;
@@ -102,6 +106,7 @@ export async function repairShard(repair: RepairShard): Promise<RepairReport> {
   for (let attempt = 1; ; attempt++) {
     const earlier = await ownRebased(repair, entry);
     const scanned = await scan(repair, stored, entry, rememberedOf(entry, totals ?? null, witnesses));
+    const { ledgerId, newLedger } = await lookAtLedger(repair, stored, [entry.logId, earlier?.logId], scanned);
     const lost = earlier ? [] : allLost(scanned, entry, totals ?? null, witnesses);
     const summary = earlier?.lost ?? summarize(entry, lost, totals ?? null, scanned);
     const report = (logId: string | null): RepairReport => ({
@@ -116,6 +121,7 @@ export async function repairShard(repair: RepairShard): Promise<RepairReport> {
         transactions: Number(scanned?.kept.count ?? 0n),
       },
       folded_up_to: totals?.watermark.logId === entry.logId ? totals.watermark.sequence : 0,
+      new_ledger: newLedger,
       lost: lost.map(({ from, to, transactions, why }) => ({
         from,
         to,
@@ -126,6 +132,7 @@ export async function repairShard(repair: RepairShard): Promise<RepairReport> {
       summary,
     });
     if (!repair.acceptLoss) return report(null);
+    if (newLedger !== null && !repair.acceptNewLedger) throw new SpillError('conflict', newLedger);
 
     const seen = [
       scanned?.highestAssignment ?? 0,
@@ -145,13 +152,16 @@ export async function repairShard(repair: RepairShard): Promise<RepairReport> {
         `something else writes to the log of shard ${shard}: find out what, then try again`,
       );
     }
-    await resetWatermark(repair, rebased.logId, assignment, summary);
+    const ledger = { id: ledgerId, renew: newLedger !== null };
+    const foldsInto = await resetWatermark(repair, rebased.logId, ledger, assignment, summary);
     await topology.change((now) => {
       if (shardOf(now, shard)?.logId === rebased.logId) return null;
       return repairedShard(now, shard, {
         logId: rebased.logId,
+        ledgerId: foldsInto,
         assignmentAbove: assignment,
         epochAbove: rebased.epoch,
+        sequence: rebased.sequence,
         state: rebased.closed ? 'closed' : 'open',
       });
     });
@@ -161,7 +171,7 @@ export async function repairShard(repair: RepairShard): Promise<RepairReport> {
 
 function damagedEntry(topology: Topology, shard: number): ShardEntry {
   const entry = shardOf(topology, shard);
-  if (!entry) throw new SpillError('not_found', `there is no shard ${shard}`);
+  if (!entry) throw new SpillError('not_found', `there is no shard ${shard}; spill shard list shows them all`);
   if (entry.state !== 'damaged') {
     throw new SpillError('conflict', `shard ${shard} is ${entry.state}, not damaged: there is nothing to repair`);
   }
@@ -169,6 +179,7 @@ function damagedEntry(topology: Topology, shard: number): ShardEntry {
 }
 
 interface Rebased {
+  readonly sequence: number;
   readonly logId: string;
   readonly epoch: number;
   readonly closed: boolean;
@@ -183,7 +194,7 @@ async function ownRebased(repair: RepairShard, entry: ShardEntry): Promise<Rebas
     const { logId, epoch, events } = readRecord(last.bytes);
     const [first] = events;
     if (first?.type !== 'rebased' || first.formerLogId !== entry.logId || logId === entry.logId) return null;
-    return { logId, epoch, closed: first.small.closed, lost: first.lost };
+    return { sequence: last.sequence, logId, epoch, closed: first.small.closed, lost: first.lost };
   } catch (error) {
     if (error instanceof LogMissingError || error instanceof RecordFormatError) return null;
     throw error;
@@ -215,84 +226,25 @@ async function readWitnesses({ heartbeats, shard, dataDir }: RepairShard): Promi
   return heartbeat ? [...files, { ...heartbeat, from: 'the heartbeat of its node' }] : files;
 }
 
+/** Of the ledger that everything kept would be folded into. */
+async function lookAtLedger(
+  { table, shard }: RepairShard,
+  topology: Topology,
+  logIds: readonly (string | undefined)[],
+  scanned: ScannedLog | null,
+): Promise<{ ledgerId: string; newLedger: string | null }> {
+  const { ledgerId, watermark } = await table.ledgerOf(shard);
+  const hasWatermark = watermark !== null && logIds.includes(watermark.logId);
+  const foldedUpTo = scanned?.small.foldedUpTo ?? 0;
+  return { ledgerId, newLedger: judgeLedger(topology, { shard, ledgerId, hasWatermark, foldedUpTo }) };
+}
+
 /** What the data table and the witnesses remember of this very log. */
 function rememberedOf(entry: ShardEntry, totals: FoldTotals | null, witnesses: readonly Witness[]): Remembered[] {
   const watermark = totals?.watermark;
   const folded =
     watermark?.logId === entry.logId && watermark.sequence > 0 ? [{ ...watermark, from: 'the data table' }] : [];
   return [...folded, ...witnesses.filter((witness) => witness.logId === entry.logId)];
-}
-
-/** The scan sees what is missing within the log; the watermark and the witnesses, what is missing before and after. */
-function allLost(
-  scanned: ScannedLog | null,
-  entry: ShardEntry,
-  totals: FoldTotals | null,
-  witnesses: readonly Witness[],
-): LostPart[] {
-  const watermark = totals?.watermark.logId === entry.logId ? totals.watermark : null;
-  const folded = watermark && totals ? sumOf(totals) : null;
-  const remembered = witnesses.filter((witness) => witness.logId === entry.logId);
-  const end = Math.max(scanned?.last ?? 0, watermark?.sequence ?? 0, ...remembered.map(({ sequence }) => sequence));
-  const parts = [...(scanned?.lost ?? [])];
-  const firstBelieved = scanned?.firstBelieved;
-  const foldedTo = watermark?.sequence ?? 0;
-  if (firstBelieved && scanned.first > foldedTo + 1) {
-    const known = folded && totals?.baseSequence === 0 && firstBelieved.logId === entry.logId;
-    parts.unshift({
-      from: foldedTo + 1,
-      to: scanned.first - 1,
-      transactions: known ? minus(firstBelieved.before, folded) : null,
-      why: `records ${foldedTo + 1} to ${scanned.first - 1} are gone, and were not folded`,
-    });
-  }
-  const believed = scanned?.lastBelieved;
-  const last = believed?.sequence ?? (scanned?.lastBytes ? scanned.first - 1 : 0);
-  if (end > last) {
-    const countable = folded && watermark?.sequence === end && totals?.baseSequence === 0;
-    const before = believed ? { count: BigInt(believed.header.count), sum: believed.header.sum } : NOTHING;
-    parts.push({
-      from: last + 1,
-      to: end,
-      transactions: countable ? minus(folded, before) : null,
-      why:
-        end <= (scanned?.last ?? 0)
-          ? `records ${last + 1} to ${end} are missing or cannot be read`
-          : `records ${last + 1} to ${end} were acknowledged, and the log ends with record ${last}`,
-    });
-  }
-  return parts;
-}
-
-function sumOf({ folded, dropped, conflicts }: FoldTotals): CountAndSum {
-  return {
-    count: folded.count + dropped.count + conflicts.count,
-    sum: folded.sum + dropped.sum + conflicts.sum,
-  };
-}
-
-function minus(a: CountAndSum, b: CountAndSum): CountAndSum {
-  return { count: a.count - b.count, sum: a.sum - b.sum };
-}
-
-function summarize(
-  entry: ShardEntry,
-  lost: readonly LostPart[],
-  totals: FoldTotals | null,
-  scanned: ScannedLog | null,
-): string {
-  const { reason = 'damaged', logId } = entry;
-  const foldedTo = totals?.watermark.logId === logId ? totals.watermark.sequence : 0;
-  const parts = lost.map(({ to, from, why, transactions }) => {
-    const count = transactions
-      ? `${transactions.count} transactions of ${transactions.sum} in all`
-      : 'nobody knows how many transactions';
-    const place =
-      to <= foldedTo ? ', folded before' : from > foldedTo ? ', not folded' : `, folded up to record ${foldedTo}`;
-    return `${why} (${count}${place})`;
-  });
-  const what = scanned ? '' : `; the stream was gone, with all that log ${logId} held beyond record ${foldedTo}`;
-  return `${reason}${what}${parts.length > 0 ? `. Lost: ${parts.join('; ')}` : ''}`;
 }
 
 /**
@@ -353,7 +305,7 @@ async function rebase(
     events: small.closed ? [event, { type: 'closed' }] : [event],
   });
   const outcome = await log.append(bytes, scanned.last);
-  if (outcome.outcome === 'stored') return { logId, epoch: small.epoch, closed: small.closed, lost };
+  if (outcome.outcome === 'stored') return { sequence, logId, epoch: small.epoch, closed: small.closed, lost };
   if (outcome.outcome === 'fenced') return null;
   throw new SpillError('unavailable', `the log of shard ${shard} refuses the repair: ${outcome.detail}`);
 }
@@ -372,14 +324,21 @@ async function repairConfig({ nc, names, shard }: RepairShard, entry: ShardEntry
 }
 
 /** Just below the oldest kept record; once only, whatever is repeated. */
-async function resetWatermark(repair: RepairShard, logId: string, assignment: number, lost: string): Promise<void> {
+async function resetWatermark(
+  repair: RepairShard,
+  logId: string,
+  ledger: { readonly id: string; readonly renew: boolean },
+  assignment: number,
+  lost: string,
+): Promise<string> {
   const { table, shard, note } = repair;
-  if ((await table.watermark(shard))?.logId === logId) return;
+  const before = await table.ledgerOf(shard);
+  if (before.watermark?.logId === logId) return before.ledgerId;
   const log = await openLog(repair);
   const { firstSequence } = await log.info();
   const first = firstSequence > 1 ? await log.get(firstSequence) : null;
   const watermark: Watermark = { shard, logId, assignment, ...placeBefore(firstSequence, first?.bytes ?? null) };
-  await table.resetWatermark(watermark, { who: note.who, why: `${note.why} (${lost})` });
+  return await table.resetWatermark(watermark, ledger, { who: note.who, why: `${note.why} (${lost})` });
 }
 
 /** As the shard will judge it: by the first kept record's header, or, where that can't be read, as before any record. */

@@ -6,6 +6,7 @@ import {
   encodeCursor,
   type Holder,
   holdersOf,
+  isDrainedIn,
   type LedgerRow,
   type LedgerState,
   type PageCursor,
@@ -14,6 +15,7 @@ import {
   type ShardTransaction,
   SpillError,
   showValue,
+  type Topology,
   type TransactionKey,
   type Watermark,
 } from '@spill/core';
@@ -57,9 +59,9 @@ export function getTransaction(
 ): Promise<StoredTransaction & { readonly account: string }> {
   const { dataTable, requests } = options;
   const { account, id } = key;
-  return inRounds(deadlineMs, async (remainingMs) => {
-    const topology = await freshTopology(options.topology);
-    const [row] = await fromDatabase(dataTable.ledger([key]));
+  return inRounds(deadlineMs, async (deadline) => {
+    const topology = await freshTopology(options.topology, deadline);
+    const [row] = await fromDatabase(dataTable.ledger([key]), deadline);
     if (row) return { account, ...fromLedger(row) };
     const holders = holdersOf(topology, options.slot(account));
     const answers = await Promise.all(
@@ -69,7 +71,7 @@ export function getTransaction(
           topology,
           holder,
           { ask: 'get', role: holder.role, epoch: topology.epoch, account, id },
-          remainingMs,
+          deadline,
         ),
       ),
     );
@@ -82,10 +84,13 @@ export function getTransaction(
       }
     }
     if (failed) return failed;
-    const behind = await watermarkBehind(holders, answers as Extract<ShardAnswer, { answer: 'get' }>[], dataTable);
+    const watermarks = await fromDatabase(dataTable.watermarks(), deadline);
+    const behind =
+      watermarkBehind(holders, answers as Extract<ShardAnswer, { answer: 'get' }>[], watermarks) ??
+      drainedBehind(topology, holders, watermarks);
     if (behind) return behind;
     // Folded and forgotten between the two looks: then it is in the ledger now.
-    const [late] = await fromDatabase(dataTable.ledger([key]));
+    const [late] = await fromDatabase(dataTable.ledger([key]), deadline);
     if (late) return { account, ...fromLedger(late) };
     throw new SpillError('not_found', `no transaction of account ${showValue(account)} has the id ${showValue(id)}`);
   });
@@ -95,18 +100,35 @@ export function getTransaction(
  * A shard may have forgotten what it had seen folded. Where the data table was set back since, that is nowhere to be
  * found until it is folded again.
  */
-async function watermarkBehind(
+function watermarkBehind(
   holders: readonly Holder[],
   answers: readonly Extract<ShardAnswer, { answer: 'get' }>[],
-  dataTable: ReadOptions['dataTable'],
-): Promise<RoundFailed | null> {
-  const watermarks = await fromDatabase(dataTable.watermarks());
+  watermarks: readonly Watermark[],
+): RoundFailed | null {
   for (const [i, { completeAbove }] of answers.entries()) {
     const { id } = (holders[i] as Holder).shard;
     const folded = watermarks.find(({ shard }) => shard === id)?.sequence ?? 0;
-    if (folded < completeAbove) return new RoundFailed(`shard ${id} folds again what the data table has lost`, false);
+    if (folded < completeAbove) return foldsAgain(id);
   }
   return null;
+}
+
+/** Nor is what a former holder gave away, which is not asked any more. */
+function drainedBehind(
+  topology: Topology,
+  holders: readonly Holder[],
+  watermarks: readonly Watermark[],
+): RoundFailed | null {
+  const asked = new Set(holders.map(({ shard }) => shard.id));
+  for (const shard of topology.shards) {
+    const watermark = watermarks.find((one) => one.shard === shard.id);
+    if (!asked.has(shard.id) && !isDrainedIn(shard, watermark)) return foldsAgain(shard.id);
+  }
+  return null;
+}
+
+function foldsAgain(shard: number): RoundFailed {
+  return new RoundFailed(`shard ${shard} folds again what the data table has lost`, false);
 }
 
 /** A page of an account's transactions by (timestamp, bytes of id). @throws SpillError `unavailable` or `timeout` */
@@ -115,12 +137,18 @@ export function retrieveTransactions(
   deadlineMs: number,
   options: ReadOptions,
 ): Promise<TransactionPage> {
-  return inRounds(deadlineMs, async (remainingMs) => {
-    const topology = await freshTopology(options.topology);
-    const ledger = await readLedgerPage(request, options);
+  return inRounds(deadlineMs, async (deadline) => {
+    const topology = await freshTopology(options.topology, deadline);
+    const ledger = await readLedgerPage(request, options, deadline);
     const sources: Source[] = [{ rows: ledger.rows, truncated: ledger.rows.length >= request.limit }];
     if (request.state === 'all' || request.state === 'pending') {
       const holders = holdersOf(topology, options.slot(request.account));
+      const behind = drainedBehind(
+        topology,
+        holders,
+        [...ledger.watermarks.values()].flatMap((one) => one ?? []),
+      );
+      if (behind) return behind;
       const answers = await Promise.all(
         holders.map((holder) =>
           askHolder(
@@ -138,7 +166,7 @@ export function retrieveTransactions(
               to: request.to,
               limit: request.limit,
             },
-            remainingMs,
+            deadline,
           ),
         ),
       );
@@ -146,7 +174,7 @@ export function retrieveTransactions(
         if (answer instanceof RoundFailed) return answer;
         const { transactions } = answer as Extract<ShardAnswer, { answer: 'retrieve' }>;
         const { id: shard } = (holders[i] as Holder).shard;
-        const rows = await preferLedger(transactions, shard, request, options);
+        const rows = await preferLedger(transactions, shard, request, options, deadline);
         // Where the page of a shard ends is told by what it sent, whatever the ledger says of it.
         const end = transactions.at(-1);
         sources.push({ rows, truncated: transactions.length >= request.limit, ...(end && { end }) });
@@ -159,9 +187,10 @@ export function retrieveTransactions(
 async function readLedgerPage(
   { account, after, from, to, state, limit }: RetrieveRequest,
   { dataTable }: ReadOptions,
+  deadline: number,
 ): Promise<{ rows: StoredTransaction[]; watermarks: ReadonlyMap<number, Watermark | null> }> {
   if (state === 'pending') {
-    const watermarks = await fromDatabase(dataTable.watermarks());
+    const watermarks = await fromDatabase(dataTable.watermarks(), deadline);
     return { rows: [], watermarks: new Map(watermarks.map((watermark) => [watermark.shard, watermark])) };
   }
   const page = await fromDatabase(
@@ -174,6 +203,7 @@ async function readLedgerPage(
       ...(state === 'folded' && { state: 'applied' as const }),
       ...(state === 'set_aside' && { state }),
     }),
+    deadline,
   );
   return { rows: page.rows.map(fromLedger), watermarks: page.watermarks };
 }
@@ -187,10 +217,11 @@ async function preferLedger(
   shard: number,
   request: RetrieveRequest,
   { dataTable }: ReadOptions,
+  deadline: number,
 ): Promise<StoredTransaction[]> {
   if (transactions.length === 0) return [];
   const keys = transactions.map(({ id }) => ({ account: request.account, id }));
-  const known = await fromDatabase(dataTable.ledger(keys));
+  const known = await fromDatabase(dataTable.ledger(keys), deadline);
   return transactions.flatMap((transaction, i) => {
     const row = known[i];
     if (!row) return [fromShard(transaction, shard)];

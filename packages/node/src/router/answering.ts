@@ -1,5 +1,6 @@
 import { encodingOf, SpillError, serviceErrorReply, wholeField } from '@spill/core';
 import type { ServiceEndpoint, ServiceRequest } from '../nats/service.js';
+import type { InboundLag } from './inbound-lag.js';
 
 /** How long a client waits where it does not say so. */
 export const DEADLINE_MS_DEFAULT = 5_000;
@@ -7,6 +8,12 @@ export const DEADLINE_MS_MAX = 600_000;
 
 /** The part of a deadline that is kept for the answer's way back, so that it is not late for whoever waits. */
 const WAY_BACK_MS_MAX = 100;
+
+/**
+ * Once requests wait this long before they are looked at, they are refused unread until they don't: what can't be done
+ * in time is told so at once, and what is taken is answered in bounded time.
+ */
+export const INBOUND_LAG_MS_MAX = 1_000;
 
 /** Answers a request with the reply's body, or throws the error to answer with. */
 export type Answer = (body: Uint8Array, deadlineMs: number) => Promise<Uint8Array>;
@@ -16,7 +23,10 @@ export class Answering {
   private underWay = 0;
   private whenIdle: (() => void)[] = [];
 
-  constructor(private readonly logError: (message: string) => void) {}
+  constructor(
+    private readonly lag: Pick<InboundLag, 'ms'>,
+    private readonly logError: (message: string) => void,
+  ) {}
 
   /** `atOnceMax`: past it, requests are answered `overloaded`. */
   endpoint(name: string, subject: string, atOnceMax: number, answer: Answer): ServiceEndpoint {
@@ -25,11 +35,8 @@ export class Answering {
       this.underWay += 1;
       atOnce += 1;
       try {
-        if (atOnce > atOnceMax) {
-          throw new SpillError('overloaded', `more than ${atOnceMax} requests of this kind at once`, {
-            retryAfterMs: 100,
-          });
-        }
+        if (this.lag.ms > INBOUND_LAG_MS_MAX) throw overloaded('requests wait too long for this router', 500);
+        if (atOnce > atOnceMax) throw overloaded(`more than ${atOnceMax} requests of this kind at once`, 100);
         request.respond(await answer(request.data, deadlineOf(request)));
       } catch (error) {
         this.answerError(request, name, error);
@@ -57,6 +64,10 @@ export class Answering {
       this.logError(`${name} could not be answered: ${text(failure)}`);
     }
   }
+}
+
+function overloaded(message: string, retryAfterMs: number): SpillError {
+  return new SpillError('overloaded', message, { retryAfterMs });
 }
 
 function text(error: unknown): string {

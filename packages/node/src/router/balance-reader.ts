@@ -10,13 +10,16 @@
  * ```
  *
  * The watermark joins the two: what is at or below it is in the row or set aside, what is above it is the shard's to
- * tell. A sum that lacks a shard is never answered.
+ * tell. A sum that lacks a shard is never answered. A watermark below what a shard was drained to shows, in the very
+ * statement that read the row, that the data table was set back: then that former holder is asked, too.
  */
 import {
   type BalanceSnapshot,
   type Holder,
   holdersOf,
+  isDrainedIn,
   type ShardAnswer,
+  type ShardEntry,
   SpillError,
   showValue,
   type Topology,
@@ -54,14 +57,15 @@ export function readBalances(
   deadlineMs: number,
   options: ReadOptions,
 ): Promise<(AccountBalance | SpillError)[]> {
-  return inRounds(deadlineMs, async (remainingMs) => {
-    const began = performance.now();
-    const topology = await freshTopology(options.topology);
+  return inRounds(deadlineMs, async (deadline) => {
+    const topology = await freshTopology(options.topology, deadline);
     const holders = holdersOfAccounts(accounts, topology, options.slot);
-    const shards = [...new Set(holders.map(({ holder }) => holder.shard.id))];
-    const snapshot = await fromDatabase(options.dataTable.readBalances(accounts, shards));
-    const leftMs = remainingMs - (performance.now() - began);
-    const pending = await readPending(accounts, topology, holders, snapshot, leftMs, options);
+    const drained = topology.shards.filter(({ drainedTo }) => drainedTo !== undefined);
+    const shards = new Set([...holders.map(({ holder }) => holder.shard), ...drained].map(({ id }) => id));
+    const snapshot = await fromDatabase(options.dataTable.readBalances(accounts, [...shards]), deadline);
+    const setBack = drained.filter((shard) => !isDrainedIn(shard, snapshot.watermarks.get(shard.id)));
+    const asked = [...holders, ...formerHolders(accounts, setBack, holders)];
+    const pending = await readPending(accounts, topology, asked, snapshot, deadline, options);
     if (pending instanceof RoundFailed) return pending;
     return accounts.map((account, place) => balanceOf(account, place, snapshot, pending));
   });
@@ -84,13 +88,29 @@ function holdersOfAccounts(
   return [...byRole.values()];
 }
 
+/**
+ * Where the data table was set back to before these shards were drained, they hold unfolded transactions again, and of
+ * which accounts the topology does not say any more: asked for all that they are not asked for anyway.
+ */
+function formerHolders(
+  accounts: readonly string[],
+  setBack: readonly ShardEntry[],
+  holders: readonly HolderAccounts[],
+): HolderAccounts[] {
+  return setBack.flatMap((shard) => {
+    const asked = new Set(holders.flatMap(({ holder, places }) => (holder.shard.id === shard.id ? places : [])));
+    const places = accounts.flatMap((_, place) => (asked.has(place) ? [] : place));
+    return places.length > 0 ? { holder: { shard, role: 'draining' as const }, places } : [];
+  });
+}
+
 /** The pending sums by the accounts' places, or why the round has failed. */
 async function readPending(
   accounts: readonly string[],
   topology: Topology,
   holders: readonly HolderAccounts[],
   snapshot: BalanceSnapshot,
-  remainingMs: number,
+  deadline: number,
   { requests }: ReadOptions,
 ): Promise<Pending[] | RoundFailed> {
   const pending = accounts.map((): Pending => ({ sum: 0n, known: false }));
@@ -110,7 +130,7 @@ async function readPending(
           accounts: places.map((place) => accounts[place] as string),
           without: places.map((place) => snapshot.accounts[place]?.directIds ?? []),
         },
-        remainingMs,
+        deadline,
       );
     }),
   );

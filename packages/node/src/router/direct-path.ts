@@ -1,12 +1,12 @@
 import {
   type DataTable,
   type DirectOutcome,
-  RowStatus,
   SpillError,
   type StampedTransaction,
   type SubmitResult,
 } from '@spill/core';
-import { idConflictError, overloadedError, rowError } from './submit-errors.js';
+import { byDeadline } from './by-deadline.js';
+import { idConflictError, overloadedError } from './submit-errors.js';
 import type { DirectPath } from './submitter.js';
 
 /** At once, per account: the hot row's lock lets only one of them work, the others hold connections. */
@@ -27,20 +27,15 @@ export interface DirectPathTimes {
 export function directPathTo(dataTable: Pick<DataTable, 'direct' | 'ledger'>, times: DirectPathTimes): DirectPath {
   const perAccount = new Map<string, number>();
   let total = 0;
-  return async (transaction) => {
-    const { account, id } = transaction;
-    const atOnce = perAccount.get(account) ?? 0;
-    if (atOnce >= AT_ONCE_PER_ACCOUNT_MAX || total >= AT_ONCE_MAX) {
-      const error = overloadedError('no shard serves this account, and too many wait for its row', RETRY_AFTER_MS);
-      return { id, status: 'rejected', error };
-    }
-    perAccount.set(account, atOnce + 1);
+  const write = async (transaction: StampedTransaction, isLedger: (id: string) => boolean): Promise<SubmitResult> =>
+    (await refuseByTime(transaction, dataTable, times)) ??
+    resultOf(transaction, await dataTable.direct(transaction, isLedger));
+  /** A place is given back when the database is done with it, which may be after the deadline. */
+  const taken = async (account: string, work: Promise<SubmitResult>): Promise<SubmitResult> => {
+    perAccount.set(account, (perAccount.get(account) ?? 0) + 1);
     total += 1;
     try {
-      const refused = await refuseByTime(transaction, dataTable, times);
-      return refused ?? resultOf(transaction, await dataTable.direct(transaction));
-    } catch (error) {
-      return { id, status: 'rejected', error: unavailable('neither a shard nor the database can be reached', error) };
+      return await work;
     } finally {
       total -= 1;
       const left = (perAccount.get(account) as number) - 1;
@@ -48,11 +43,31 @@ export function directPathTo(dataTable: Pick<DataTable, 'direct' | 'ledger'>, ti
       else perAccount.set(account, left);
     }
   };
+  return async (transaction, remainingMs, isLedger) => {
+    const { account, id } = transaction;
+    const deadline = performance.now() + remainingMs;
+    if ((perAccount.get(account) ?? 0) >= AT_ONCE_PER_ACCOUNT_MAX || total >= AT_ONCE_MAX) {
+      const error = overloadedError('no shard serves this account, and too many wait for its row', RETRY_AFTER_MS);
+      return { id, status: 'rejected', error };
+    }
+    try {
+      return await byDeadline(deadline, taken(account, write(transaction, isLedger)), lateError);
+    } catch (error) {
+      if (error instanceof SpillError) return { id, status: 'rejected', error };
+      return { id, status: 'rejected', error: unavailable('neither a shard nor the database can be reached', error) };
+    }
+  };
+}
+
+/** The write may still be committed. */
+function lateError(): SpillError {
+  return new SpillError('timeout', 'no shard serves this account, and its row could not be had before the deadline');
 }
 
 /**
- * What a shard would not store for its timestamp is not written past it either. Too far ahead is refused; older than the
- * window is left to the shard, which alone can tell whether it expired, unless the ledger has it.
+ * What a shard would not store for its timestamp is not written past it either, but left to it: by its clock, not by the
+ * router's, something is too far ahead; and it alone can tell whether what is older than the window expired, unless the
+ * ledger has it.
  */
 async function refuseByTime(
   transaction: StampedTransaction,
@@ -62,7 +77,8 @@ async function refuseByTime(
   const { account, id, timestamp } = transaction;
   const now = Date.now() * 1_000;
   if (timestamp > now + times.maxClockSkewMicros) {
-    return { id, status: 'rejected', error: rowError(RowStatus.ahead, transaction, undefined) };
+    const error = unavailable('no shard serves this account, and its timestamp is too far ahead of the clock here');
+    return { id, status: 'rejected', error };
   }
   if (transaction.stamped || timestamp >= now - times.dedupeWindowMicros) return null;
   const [row] = await dataTable.ledger([{ account, id }]);

@@ -8,6 +8,10 @@ export interface GatheringBatch {
   readonly deadline: number;
   /** Whether one more transaction, however long, still fits. */
   readonly hasRoom: boolean;
+  /** Whether it is worth a request of its own: it need not wait for the end of the tick. */
+  readonly isLarge: boolean;
+  /** Whether a request of its own would cost more than what it carries: it waits while others are in flight. */
+  readonly isSmall: boolean;
   add(call: SubmitCall, index: number): void;
 }
 
@@ -23,18 +27,28 @@ export interface LaneOptions<B extends GatheringBatch> {
  * for its first row.
  */
 const DEADLINE_SPREAD_MS = 250;
+/** With as many requests in flight, a small batch gathers more until one of them is answered. */
+const SMALL_IN_FLIGHT_MAX = 2;
+/** It gathers no longer than this: two requests that are not answered must not hold up all that comes after. */
+const GATHER_MS_MAX = 100;
 
 /**
- * The way to one place: rows gather in an open batch until the end of the tick, or while as many requests are in flight
- * as may be, so that a busy place gets fewer and larger requests.
+ * The way to one place: rows gather in an open batch until the end of the tick or until it is large, and while enough
+ * requests are in flight, so that a busy place gets fewer and larger ones. What still waits at its deadline is handed to
+ * `send` all the same, which says so to those who wait.
  */
 export class Lane<B extends GatheringBatch> {
   /** Transactions that wait or are in flight. */
   rows = 0;
   private open: B | null = null;
+  /** Until when the open batch may gather, on the monotonic clock. */
+  private gathersUntil = 0;
   private readonly full: B[] = [];
   private inFlight = 0;
   private flushing = false;
+  private timer: NodeJS.Timeout | undefined;
+  /** When the timer looks again: no later than the first moment at which a waiting batch may wait no more. */
+  private wakesAt = Number.POSITIVE_INFINITY;
 
   constructor(private readonly options: LaneOptions<B>) {}
 
@@ -47,10 +61,14 @@ export class Lane<B extends GatheringBatch> {
     if (!batch) {
       batch = this.options.newBatch(call.deadline);
       this.open = batch;
+      this.gathersUntil = performance.now() + GATHER_MS_MAX;
+      this.wakeBy(Math.min(batch.deadline, this.gathersUntil));
       this.flushSoon();
     }
     batch.add(call, index);
     this.rows += 1;
+    // So that the other side works on it while the rest is made here.
+    if (batch.isLarge) this.flush();
   }
 
   private flushSoon(): void {
@@ -63,16 +81,52 @@ export class Lane<B extends GatheringBatch> {
   }
 
   private flush(): void {
-    while (this.inFlight < this.options.requestsInFlightMax) {
-      const batch = this.full.shift() ?? this.open;
-      if (!batch) return;
+    for (;;) {
+      const batch = this.full[0] ?? this.open;
+      if (!batch || !this.mayGo(batch)) return;
       if (batch === this.open) this.open = null;
-      this.inFlight += 1;
-      void this.options.send(batch).then(() => {
-        this.inFlight -= 1;
-        this.rows -= batch.indexes.length;
-        this.flush();
-      });
+      else this.full.shift();
+      this.send(batch);
     }
+  }
+
+  private mayGo(batch: B): boolean {
+    const gathers = batch === this.open && batch.isSmall && performance.now() < this.gathersUntil;
+    return this.inFlight < (gathers ? SMALL_IN_FLIGHT_MAX : this.options.requestsInFlightMax);
+  }
+
+  private send(batch: B): void {
+    this.inFlight += 1;
+    void this.options.send(batch).then(() => {
+      this.inFlight -= 1;
+      this.rows -= batch.indexes.length;
+      this.flush();
+    });
+  }
+
+  private wakeBy(at: number): void {
+    if (at >= this.wakesAt) return;
+    this.wakesAt = at;
+    clearTimeout(this.timer);
+    // Whatever waits, waits for requests in flight: those keep the process, where anything does.
+    this.timer = setTimeout(() => this.wake(), Math.max(0, at - performance.now())).unref();
+  }
+
+  private wake(): void {
+    this.wakesAt = Number.POSITIVE_INFINITY;
+    const now = performance.now();
+    for (const batch of this.full.splice(0)) {
+      if (batch.deadline <= now) this.send(batch);
+      else this.full.push(batch);
+    }
+    if (this.open && this.open.deadline <= now) {
+      const late = this.open;
+      this.open = null;
+      this.send(late);
+    }
+    this.flush();
+    for (const { deadline } of this.full) this.wakeBy(deadline);
+    if (!this.open) return;
+    this.wakeBy(now < this.gathersUntil ? Math.min(this.open.deadline, this.gathersUntil) : this.open.deadline);
   }
 }

@@ -14,19 +14,20 @@ export const ROUNDS_MAX = 5;
 const WAIT_MS_FIRST = 20;
 
 /**
- * Reads in rounds, each from a fresh topology on, until one succeeds. @throws SpillError `unavailable` after the last
- * one, or `timeout` at the deadline: never a partial answer.
+ * Reads in rounds, each from a fresh topology on, until one succeeds. A round waits for nothing beyond `deadline`
+ * (monotonic clock, milliseconds). @throws SpillError `unavailable` after the last one, or `timeout` at the deadline:
+ * never a partial answer.
  */
 export async function inRounds<T>(
   deadlineMs: number,
-  round: (remainingMs: number) => Promise<T | RoundFailed>,
+  round: (deadline: number) => Promise<T | RoundFailed>,
 ): Promise<T> {
   const deadline = performance.now() + deadlineMs;
   let reason = '';
   for (let number = 1; number <= ROUNDS_MAX; number++) {
     const remainingMs = deadline - performance.now();
     if (remainingMs < 1) break;
-    const result = await round(remainingMs);
+    const result = await round(deadline);
     if (!(result instanceof RoundFailed)) return result;
     reason = result.reason;
     if (!result.atOnce && number < ROUNDS_MAX) await pause(Math.min(WAIT_MS_FIRST * 4 ** (number - 1), remainingMs));

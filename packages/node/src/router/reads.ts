@@ -6,6 +6,7 @@ import {
   SpillError,
   type Topology,
 } from '@spill/core';
+import { byDeadline } from './by-deadline.js';
 import { RoundFailed } from './read-rounds.js';
 import { askShard } from './shard-questions.js';
 import { type ShardRequests, targetOf } from './shard-requests.js';
@@ -19,33 +20,37 @@ export interface ReadOptions {
   readonly slot: (account: string) => number;
 }
 
-/** Reads the topology through the leader, after the request came. @throws SpillError `unavailable` */
-export async function freshTopology(topology: TopologyCache): Promise<Topology> {
+/**
+ * Reads the topology through the leader, after the request came.
+ *
+ * @throws SpillError `unavailable`, at the deadline at the latest
+ */
+export function freshTopology(topology: TopologyCache, deadline: number): Promise<Topology> {
+  return orUnavailable("the topology can't be read", topology.refresh(), deadline);
+}
+
+/** Asks the database. @throws SpillError `unavailable`, whatever went wrong there, at the deadline at the latest */
+export function fromDatabase<T>(statement: Promise<T>, deadline: number): Promise<T> {
+  return orUnavailable('the database does not answer', statement, deadline);
+}
+
+async function orUnavailable<T>(what: string, work: Promise<T>, deadline: number): Promise<T> {
   try {
-    return await topology.refresh();
+    return await byDeadline(deadline, work, () => new Error('nothing came before the deadline'));
   } catch (error) {
-    throw new SpillError('unavailable', `the topology can't be read: ${(error as Error).message}`, { cause: error });
+    throw new SpillError('unavailable', `${what}: ${(error as Error).message}`, { cause: error });
   }
 }
 
-/** Asks the database. @throws SpillError `unavailable`, whatever went wrong there. */
-export async function fromDatabase<T>(statement: Promise<T>): Promise<T> {
-  try {
-    return await statement;
-  } catch (error) {
-    throw new SpillError('unavailable', `the database does not answer: ${(error as Error).message}`, { cause: error });
-  }
-}
-
-/** Asks one shard one question; anything but the answer to it fails the round. */
+/** Asks one shard one question, until the deadline; anything but the answer to it fails the round. */
 export async function askHolder<A extends ShardQuestion['ask']>(
   requests: ShardRequests,
   topology: Topology,
   { shard }: Holder,
   question: Extract<ShardQuestion, { ask: A }>,
-  remainingMs: number,
+  deadline: number,
 ): Promise<({ answer: A } & ShardAnswer) | RoundFailed> {
-  const answer = await askShard(requests, targetOf(topology, shard.id), question, remainingMs);
+  const answer = await askShard(requests, targetOf(topology, shard.id), question, deadline - performance.now());
   if (answer === null) return new RoundFailed(`shard ${shard.id} gave no answer`, false);
   if (answer.answer === question.ask) return answer as { answer: A } & ShardAnswer;
   switch (answer.answer) {

@@ -24,6 +24,7 @@ import { getTransaction, retrieveTransactions } from './account-reader.js';
 import { Answering } from './answering.js';
 import { type AccountBalance, readBalances } from './balance-reader.js';
 import { type DirectPathTimes, directPathTo } from './direct-path.js';
+import { InboundLag } from './inbound-lag.js';
 import type { ReadOptions } from './reads.js';
 import { askShard } from './shard-questions.js';
 import { ShardRequests, targetOf } from './shard-requests.js';
@@ -38,7 +39,7 @@ export interface RouterOptions {
   /** null: no data table is configured; transactions are taken all the same. */
   readonly dataTable: DataTable | null;
   readonly settings: Partial<SubmitterSettings>;
-  /** For the direct path, as the shards have them. */
+  /** As the shards have them. */
   readonly times?: DirectPathTimes;
   readonly log: (level: 'info' | 'warn' | 'error', message: string) => void;
 }
@@ -53,9 +54,9 @@ export interface RunningRouter {
 const VERSION = '0.1.0';
 const SUBMITS_AT_ONCE_MAX = 65_536;
 const READS_AT_ONCE_MAX = 1_024;
-/** What a request or reply needs beside its body: subject, headers, framing. */
 /** The defaults of dedupe_window and max_clock_skew. */
 const DIRECT_PATH_TIMES: DirectPathTimes = { dedupeWindowMicros: 600_000_000, maxClockSkewMicros: 60_000_000 };
+/** What a request or reply needs beside its body: subject, headers, framing. */
 const PAYLOAD_MARGIN_BYTES = 1_024;
 
 /** Begins to answer. @throws Error where there is no topology yet, or the connection is closed. */
@@ -63,18 +64,24 @@ export async function startRouter(options: RouterOptions): Promise<RunningRouter
   const { nc, names, dataTable, log } = options;
   const topology = await TopologyCache.open(options.topology, (error) => log('warn', `topology: ${error.message}`));
   const maxPayloadBytes = nc.info?.max_payload ?? 1024 * 1024;
-  const settings = { ...SUBMITTER_DEFAULTS, ...options.settings };
+  const times = { ...DIRECT_PATH_TIMES, ...options.times };
+  const settings = {
+    ...SUBMITTER_DEFAULTS,
+    maxClockSkewMicros: times.maxClockSkewMicros,
+    ...options.settings,
+  };
   const requests = new ShardRequests(names, requesterOf(nc), topology);
   const submitter = new Submitter({
     requests,
     topology,
-    direct: dataTable && directPathTo(dataTable, { ...DIRECT_PATH_TIMES, ...options.times }),
+    direct: dataTable && directPathTo(dataTable, times),
     settings: {
       ...settings,
       recordBytesMax: Math.min(settings.recordBytesMax, maxPayloadBytes - PAYLOAD_MARGIN_BYTES),
     },
   });
-  const answering = new Answering((message) => log('error', message));
+  const lag = new InboundLag(nc);
+  const answering = new Answering(lag, (message) => log('error', message));
   const submitOptions = { submitter, maxPayloadBytes };
 
   const service = await startService(nc, {
@@ -140,6 +147,7 @@ export async function startRouter(options: RouterOptions): Promise<RunningRouter
       await service.stop();
       await answering.idle();
       await nc.flush();
+      lag.stop();
       topology.close();
     },
   };

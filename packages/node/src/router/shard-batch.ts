@@ -12,6 +12,9 @@ import type { SubmitCall } from './submit-call.js';
 /** What one more row can add to a batch, in bytes. */
 const ROW_BYTES_MAX = ACCOUNT_BYTES_MAX + 1 + ID_BYTES_MAX + BATCH_ROW_BYTES + 1;
 
+const LARGE_BYTES = 64 * 1024;
+const SMALL_BYTES = 32 * 1024;
+
 /** A batch on its way to one shard. */
 export class ShardBatch implements GatheringBatch {
   readonly calls: SubmitCall[] = [];
@@ -25,6 +28,14 @@ export class ShardBatch implements GatheringBatch {
 
   get hasRoom(): boolean {
     return this.builder.byteLength + ROW_BYTES_MAX <= this.bytesMax && this.builder.rows < BATCH_ROWS_MAX;
+  }
+
+  get isLarge(): boolean {
+    return this.builder.byteLength >= LARGE_BYTES;
+  }
+
+  get isSmall(): boolean {
+    return this.builder.byteLength < SMALL_BYTES;
   }
 
   add(call: SubmitCall, index: number): void {

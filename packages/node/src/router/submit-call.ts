@@ -7,11 +7,15 @@ export interface Trouble {
   restamps: number;
 }
 
+/**
+ * Told the results of a call once all are there, in order; it must not throw, since others' results come after. A promise
+ * for each of thousands of calls would cost more.
+ */
+export type OnResults = (results: SubmitResult[]) => void;
+
 /** One call of `submit`: its transactions, and their results as they come. */
 export class SubmitCall {
   readonly results: SubmitResult[];
-  readonly done: Promise<SubmitResult[]>;
-  private resolve!: (results: SubmitResult[]) => void;
   private open: number;
   private troubles: Map<number, Trouble> | null = null;
 
@@ -20,20 +24,18 @@ export class SubmitCall {
     /** On the monotonic clock, milliseconds. */
     readonly deadline: number,
     private readonly onSettled: () => void,
+    private readonly onResults: OnResults,
   ) {
     this.results = new Array<SubmitResult>(transactions.length);
     this.open = transactions.length;
-    this.done = new Promise((resolve) => {
-      this.resolve = resolve;
-    });
-    if (this.open === 0) this.resolve(this.results);
+    if (this.open === 0) onResults(this.results);
   }
 
   /** The one result of a transaction. */
   settle(index: number, result: SubmitResult): void {
     this.results[index] = result;
     this.onSettled();
-    if (--this.open === 0) this.resolve(this.results);
+    if (--this.open === 0) this.onResults(this.results);
   }
 
   reject(index: number, error: SpillError): void {

@@ -11,25 +11,36 @@ import {
 
 /** The error of a row that its shard has answered for good. */
 export function rowError(
-  status: RowStatus.idConflict | RowStatus.expired | RowStatus.ahead,
+  status: RowStatus.idConflict | RowStatus.expired,
   transaction: StampedTransaction,
   first: FirstSeen | undefined,
 ): SpillError {
-  const { timestamp, stamped } = transaction;
-  switch (status) {
-    case RowStatus.idConflict:
-      return idConflictError(transaction, first?.amount);
-    case RowStatus.expired:
-      return new SpillError(
-        'expired',
-        `timestamp is ${timestamp}: older than the deduplication window, and the id is not known. ` +
-          'Ask transactions.get whether an earlier try took effect before sending it with a new timestamp',
-      );
-    case RowStatus.ahead:
-      return stamped
-        ? new SpillError('unavailable', 'the clock of this router is too far ahead of its shard')
-        : new SpillError('invalid_transaction', `timestamp is ${timestamp}: too far ahead of the cluster's clock`);
+  if (status === RowStatus.idConflict) return idConflictError(transaction, first?.amount);
+  return new SpillError(
+    'expired',
+    `timestamp is ${transaction.timestamp}: older than the deduplication window, and the id is not known. ` +
+      'Ask transactions.get whether an earlier try took effect before sending it with a new timestamp',
+  );
+}
+
+/**
+ * The error of a user's timestamp that a shard finds too far ahead of its clock. Where this process is of the cluster
+ * (`maxClockSkewMicros` not null) and does not find so, two clocks of the cluster differ, and the client is not refused
+ * for good for what may be the shard's fault.
+ */
+export function aheadError(timestamp: number, shard: number, maxClockSkewMicros: number | null): SpillError {
+  const now = Date.now();
+  if (maxClockSkewMicros !== null && timestamp <= now * 1_000 + maxClockSkewMicros) {
+    return new SpillError(
+      'unavailable',
+      `timestamp is ${timestamp}: too far ahead of the clock of shard ${shard}, and not of this router's; their clocks ` +
+        'differ by more than they may: see spill doctor',
+    );
   }
+  return new SpillError(
+    'invalid_transaction',
+    `timestamp is ${timestamp}: too far ahead of the cluster's clock; the clock here says ${new Date(now).toISOString()}`,
+  );
 }
 
 export function idConflictError(transaction: StampedTransaction, firstAmount: bigint | undefined): SpillError {

@@ -10,7 +10,7 @@ import {
   type AttemptEvent,
   afterLook,
   type GiveUpCode,
-  isCanonicalAccount,
+  isLedgerOf,
   REMAINING_MS_MIN,
   RESTAMPS_MAX,
   ReplyCode,
@@ -18,19 +18,20 @@ import {
   RowStatus,
   readSubmitReply,
   restamp,
+  type SpillError,
   type StampedTransaction,
   type SubmitReply,
   type SubmitResult,
-  slotOf,
   writeSubmitRequest,
 } from '@spill/core';
-import { LRUCache } from 'lru-cache';
+import { AccountSlots, NO_SLOT } from './account-slots.js';
+import { byDeadline } from './by-deadline.js';
 import { Lane } from './lane.js';
 import { Reachability } from './reachability.js';
 import { ShardBatch } from './shard-batch.js';
 import { type ShardRequests, type ShardTarget, targetOf } from './shard-requests.js';
-import { SubmitCall } from './submit-call.js';
-import { foreignAccountError, giveUpError, overloadedError, rowError } from './submit-errors.js';
+import { type OnResults, SubmitCall } from './submit-call.js';
+import { aheadError, foreignAccountError, giveUpError, overloadedError, rowError } from './submit-errors.js';
 import type { TopologyCache } from './topology-cache.js';
 
 export interface SubmitterSettings {
@@ -42,6 +43,8 @@ export interface SubmitterSettings {
   /** The same, for the way to one shard. */
   readonly shardTransactionsMax: number;
   readonly shardRequestsInFlightMax: number;
+  /** null: this process is a client's, whose clock says nothing of the cluster's. */
+  readonly maxClockSkewMicros: number | null;
 }
 
 export const SUBMITTER_DEFAULTS: SubmitterSettings = {
@@ -50,13 +53,19 @@ export const SUBMITTER_DEFAULTS: SubmitterSettings = {
   transactionsMax: 262_144,
   shardTransactionsMax: 131_072,
   shardRequestsInFlightMax: 8,
+  maxClockSkewMicros: null,
 };
 
 /**
  * The way round the shards, for a transaction that certainly reached none of them. Resolves with its result, also
  * where it could not be carried out.
  */
-export type DirectPath = (transaction: StampedTransaction, remainingMs: number) => Promise<SubmitResult>;
+export type DirectPath = (
+  transaction: StampedTransaction,
+  remainingMs: number,
+  /** Whether the shard folds into this ledger. */
+  isLedger: (ledgerId: string) => boolean,
+) => Promise<SubmitResult>;
 
 export interface SubmitterOptions {
   readonly requests: ShardRequests;
@@ -86,13 +95,13 @@ const EVENT_OF_CODE: Readonly<Record<ReplyCode, AttemptEvent>> = {
   [ReplyCode.malformed]: 'malformed',
 };
 
-const NO_SLOT = -1;
-const ACCOUNTS_CACHED_MAX = 100_000;
+/** After so long without a newer topology it is read: the watch is only a hint. */
+const MOVE_WAIT_MS = 25;
 /** Suggested to clients where a bound of this process, not of a shard, was met. */
 const RETRY_AFTER_MS = 100;
 
 export class Submitter {
-  private readonly slots = new LRUCache<string, number>({ max: ACCOUNTS_CACHED_MAX });
+  private readonly slots: AccountSlots;
   private readonly ways = new Map<number, ShardWay>();
   private routes: RouteTable;
   private taken = 0;
@@ -100,6 +109,7 @@ export class Submitter {
   private wakeOnChange = new Set<() => void>();
 
   constructor(private readonly options: SubmitterOptions) {
+    this.slots = new AccountSlots(() => options.topology.current.accountType);
     this.routes = new RouteTable(options.topology.current);
     options.topology.onChange((topology) => {
       this.routes = new RouteTable(topology);
@@ -112,12 +122,17 @@ export class Submitter {
    * spill may get another timestamp in place.
    */
   submit(transactions: readonly StampedTransaction[], deadlineMs: number): Promise<SubmitResult[]> {
-    const call = new SubmitCall(transactions, performance.now() + deadlineMs, this.onSettled);
+    return new Promise((resolve) => this.take(transactions, deadlineMs, resolve));
+  }
+
+  /** Like `submit`, and tells `onResults`. */
+  take(transactions: readonly StampedTransaction[], deadlineMs: number, onResults: OnResults): void {
+    const call = new SubmitCall(transactions, performance.now() + deadlineMs, this.onSettled, onResults);
     this.taken += transactions.length;
     const overloaded = this.taken > this.options.settings.transactionsMax;
     for (let index = 0; index < transactions.length; index++) {
       const { account } = transactions[index] as StampedTransaction;
-      if (this.slotToStore(account) === NO_SLOT) {
+      if (this.slots.slotToStore(account) === NO_SLOT) {
         call.reject(index, foreignAccountError(account, this.options.topology.current.accountType));
       } else if (overloaded) {
         call.reject(index, overloadedError('too many transactions wait for their answers here', RETRY_AFTER_MS));
@@ -125,7 +140,6 @@ export class Submitter {
         this.route(call, index);
       }
     }
-    return call.done;
   }
 
   /** Resolves once every transaction taken so far is answered. */
@@ -136,22 +150,7 @@ export class Submitter {
 
   /** The slot of an account, whatever the data table makes of it. */
   slot(account: string): number {
-    const slot = this.slotToStore(account);
-    return slot === NO_SLOT ? slotOf(account) : slot;
-  }
-
-  /**
-   * The slot of an account, remembered for accounts seen lately; `NO_SLOT` where the data table would write it otherwise:
-   * '7' and '07' are one row there and must not become two accounts.
-   */
-  private slotToStore(account: string): number {
-    let slot = this.slots.get(account);
-    if (slot === undefined) {
-      const { accountType } = this.options.topology.current;
-      slot = isCanonicalAccount(account, { idType: accountType }) ? slotOf(account) : NO_SLOT;
-      this.slots.set(account, slot);
-    }
-    return slot;
+    return this.slots.slot(account);
   }
 
   private readonly onSettled = (): void => {
@@ -162,7 +161,7 @@ export class Submitter {
   };
 
   private shardFor(transaction: StampedTransaction): number {
-    return this.routes.shardFor(this.slotToStore(transaction.account), transaction.amount);
+    return this.routes.shardFor(this.slots.slotToStore(transaction.account), transaction.amount);
   }
 
   private route(call: SubmitCall, index: number): void {
@@ -260,6 +259,10 @@ export class Submitter {
         case RowStatus.restamp:
           this.restampRow({ call, index }, reply.horizon, target);
           break;
+        case RowStatus.ahead:
+          if (transaction.stamped) this.restampRow({ call, index }, reply.horizon, target);
+          else call.reject(index, aheadError(timestamp, shard, this.options.settings.maxClockSkewMicros));
+          break;
         case RowStatus.unavailable:
           call.reject(index, giveUpError('unavailable', 'ledger_away', shard, '', 0));
           break;
@@ -271,8 +274,9 @@ export class Submitter {
   }
 
   /** Stamps a transaction again, just above the shard's horizon, and sends it again. */
-  private restampRow({ call, index }: Row, horizon: number, target: ShardTarget): void {
-    const transaction = call.transactions[index] as StampedTransaction;
+  private restampRow(row: Row, horizon: number, target: ShardTarget): void {
+    const { call, index } = row;
+    const transaction = transactionOf(row);
     const trouble = call.trouble(index);
     trouble.restamps += 1;
     if (!transaction.stamped || trouble.restamps > RESTAMPS_MAX) {
@@ -297,6 +301,8 @@ export class Submitter {
     retryAfterMs: number,
   ): void {
     const goOn: Row[] = [];
+    // One for all of them: making a thousand errors takes a router longer than all else about a refused batch.
+    const errors = new Map<GiveUpCode, SpillError>();
     for (const row of rows) {
       const trouble = row.call.trouble(row.index);
       const rule = ATTEMPT_RULES[event][trouble.doubt];
@@ -306,10 +312,31 @@ export class Submitter {
         goOn.push(row);
       } else {
         const code: GiveUpCode = rule.step === 'give_up' ? rule.code : 'internal';
-        row.call.reject(row.index, giveUpError(code, event, target.shard, detail, retryAfterMs || RETRY_AFTER_MS));
+        const error =
+          errors.get(code) ?? giveUpError(code, event, target.shard, detail, retryAfterMs || RETRY_AFTER_MS);
+        errors.set(code, error);
+        row.call.reject(row.index, error);
       }
     }
-    if (goOn.length > 0) void this.lookAgain(goOn, event, target, detail);
+    if (goOn.length === 0) return;
+    if (event === 'moved') this.followMove(goOn, target, detail);
+    else void this.lookAgain(goOn, event, target, detail);
+  }
+
+  /**
+   * A shard has refused these because their slots are not its own. Where the new owner is known already they go there;
+   * else they are in the pause of a move, which ends with a newer topology, and asking would only prolong it.
+   */
+  private followMove(rows: readonly Row[], target: ShardTarget, detail: string): void {
+    const waiting: Row[] = [];
+    for (const row of rows) {
+      if (this.shardFor(transactionOf(row)) === target.shard) waiting.push(row);
+      else this.route(row.call, row.index);
+    }
+    if (waiting.length === 0) return;
+    const remainingMs = Math.min(...waiting.map(({ call }) => call.deadline)) - performance.now();
+    const look = (): void => void this.lookAgain(waiting, 'moved', target, detail);
+    this.routeLater(waiting, Math.min(MOVE_WAIT_MS, Math.max(0, remainingMs)), look);
   }
 
   /** Reads the topology and decides for each row where it goes from here. Never rejects. */
@@ -326,7 +353,7 @@ export class Submitter {
     const waiting = new Map<number, Row[]>();
     for (const row of rows) {
       const { call, index } = row;
-      const transaction = call.transactions[index] as StampedTransaction;
+      const transaction = transactionOf(row);
       const trouble = call.trouble(index);
       const remainingMs = call.deadline - now;
       const next = targetOf(this.options.topology.current, this.shardFor(transaction));
@@ -344,7 +371,8 @@ export class Submitter {
       else if (decision.next === 'give_up') {
         call.reject(index, giveUpError(decision.code, event, target.shard, detail, RETRY_AFTER_MS));
       } else if (decision.next === 'direct' && direct !== null) {
-        void direct(transaction, remainingMs).then((result) => call.settle(index, result));
+        const isLedger = (id: string): boolean => isLedgerOf(this.options.topology.current, next.shard, id);
+        void direct(transaction, remainingMs, isLedger).then((result) => call.settle(index, result));
       } else {
         const waitMs = decision.next === 'wait' ? decision.waitMs : 0;
         const group = waiting.get(waitMs);
@@ -357,29 +385,34 @@ export class Submitter {
 
   /** Whether a read of the topology that began now has ended well, by the deadline. */
   private async readTopology(deadline: number): Promise<boolean> {
-    const leftMs = deadline - performance.now();
-    if (leftMs < REMAINING_MS_MIN) return false;
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<boolean>((resolve) => {
-      timer = setTimeout(() => resolve(false), leftMs);
-    });
-    const read = this.options.topology.refresh().then(
-      () => true,
-      () => false, // JetStream is away: nothing is certain, and the transactions wait.
-    );
-    const done = await Promise.race([read, late]);
-    clearTimeout(timer);
-    return done;
+    if (deadline - performance.now() < REMAINING_MS_MIN) return false;
+    try {
+      await byDeadline(deadline, this.options.topology.refresh(), () => new Error('not read before the deadline'));
+      return true;
+    } catch {
+      // JetStream is away: nothing is certain, and the transactions wait.
+      return false;
+    }
   }
 
-  /** Sends rows again after a while, or as soon as the topology changes. */
-  private routeLater(rows: readonly Row[], waitMs: number): void {
+  /** Sends rows again as soon as the topology changes; where it does not for `waitMs`, does `late`. */
+  private routeLater(rows: readonly Row[], waitMs: number, late?: () => void): void {
+    const route = (): void => {
+      for (const { call, index } of rows) this.route(call, index);
+    };
     const wake = (): void => {
       clearTimeout(timer);
       this.wakeOnChange.delete(wake);
-      for (const { call, index } of rows) this.route(call, index);
+      route();
     };
-    const timer = setTimeout(wake, waitMs);
+    const timer = setTimeout(() => {
+      this.wakeOnChange.delete(wake);
+      (late ?? route)();
+    }, waitMs);
     this.wakeOnChange.add(wake);
   }
+}
+
+function transactionOf({ call, index }: Row): StampedTransaction {
+  return call.transactions[index] as StampedTransaction;
 }

@@ -51,38 +51,54 @@ async function answer(question: ShardQuestion, ports: QuestionPorts): Promise<Sh
     return piece ? { answer: 'copy', piece } : { answer: 'moved', epoch };
   }
   if (question.ask === 'migration') {
-    return { answer: 'migration', ...(await ports.migrations.step(question.migration, question.step)) };
+    await ports.migrations.step(question.migration, question.step);
+    return onceAcknowledged({ answer: 'migration', ...ports.migrations.report(question.migration) }, ports);
   }
   if (question.ask === 'close') {
+    if (!(await everythingAcknowledged(ports))) return REFUSED;
     const sequence = await ports.close();
     return sequence === null ? { answer: 'moved', epoch } : { answer: 'close', sequence };
   }
   if (question.role === 'owner' && !answersAsOwner(question, epoch, ports)) return { answer: 'moved', epoch };
-  // What was decided is in memory before it is acknowledged; an answer may rest only on what is.
-  const acknowledged = await new Promise<boolean>((resolve) => ports.whenAcknowledged(resolve));
-  // Sums are of acknowledged records alone; what else is in memory can't be told apart.
-  if (!acknowledged && question.ask !== 'pending') {
-    return { answer: 'unavailable', message: 'the log refuses records, and what is decided waits for it' };
-  }
   switch (question.ask) {
     case 'pending':
+      // So that it is as new as it can be; sums are of acknowledged records alone, also where the log refuses more.
+      await everythingAcknowledged(ports);
       return pendingSums(question, epoch, ports);
     case 'get': {
       const entry = find(ports.state.known, question.account, question.id);
-      // What is not found may be forgotten; the asker then has to see that it is in the ledger.
-      const { completeAbove } = ports.state.known;
-      return {
+      const said: ShardAnswer = {
         answer: 'get',
         transaction: entry === NONE ? null : transaction(ports.state.known, entry),
-        completeAbove,
+        // What is not found may be forgotten; the asker then has to see that it is in the ledger.
+        completeAbove: Math.max(ports.state.known.completeAbove, forgottenUpTo(ports.state)),
         epoch,
       };
+      return onceAcknowledged(said, ports);
     }
     case 'retrieve':
       // Beyond another watermark than that, not everything is in memory.
       if (!ports.pending.canAnswer(question.watermark)) return { answer: 'again' };
-      return { answer: 'retrieve', transactions: retrieve(question, ports), epoch };
+      return onceAcknowledged({ answer: 'retrieve', transactions: retrieve(question, ports), epoch }, ports);
   }
+}
+
+const REFUSED: ShardAnswer = {
+  answer: 'unavailable',
+  message: 'the log refuses records, and what is decided waits for it',
+};
+
+/**
+ * What was decided is in memory before it is acknowledged, and may never be: an answer that was read from there is given
+ * once everything decided by then is acknowledged. Not read after the wait: by then more is decided.
+ */
+async function onceAcknowledged(said: ShardAnswer, ports: QuestionPorts): Promise<ShardAnswer> {
+  return (await everythingAcknowledged(ports)) ? said : REFUSED;
+}
+
+/** false: the log refuses it, which may last. */
+function everythingAcknowledged(ports: QuestionPorts): Promise<boolean> {
+  return new Promise((resolve) => ports.whenAcknowledged(resolve));
 }
 
 function answersAsOwner(
@@ -115,15 +131,33 @@ function pendingSums(
   question.accounts.forEach((account, i) => {
     const beyond = pending.beyond(account, question.watermark);
     let { sum } = beyond;
-    for (const id of question.without[i] ?? []) {
-      const entry = find(state.known, account, id);
-      const sequence = entry === NONE ? 0 : state.known.sequence(entry);
+    for (const entry of entriesOf(state, account, question.without[i] ?? [], question.watermark)) {
+      const sequence = state.known.sequence(entry);
       if (sequence > question.watermark && sequence <= acknowledged()) sum -= state.known.amount(entry);
     }
     sums.push(sum.toString());
     known.push(beyond.count > 0);
   });
   return { answer: 'pending', sums, known, epoch };
+}
+
+/**
+ * The entries of these ids, as far as any is beyond the watermark. `find` passes over what is forgotten, and what is
+ * forgotten is beyond the watermark only where the data table was set back.
+ */
+function entriesOf(state: ShardState, account: string, ids: readonly string[], watermark: number): number[] {
+  const { known } = state;
+  if (ids.length === 0) return [];
+  if (watermark >= forgottenUpTo(state)) {
+    return ids.map((id) => find(known, account, id)).filter((entry) => entry !== NONE);
+  }
+  const wanted = new Set(ids);
+  return [...known.entriesOfAccount(account, watermark)].filter((entry) => wanted.has(known.id(entry)));
+}
+
+/** The last record of which the shard may have forgotten transactions. */
+function forgottenUpTo({ small }: ShardState): number {
+  return (small.forgottenAlso ?? []).reduce((last, { upTo }) => Math.max(last, upTo), small.foldedUpTo);
 }
 
 /** The first `limit` transactions of the account by (timestamp, bytes of id), strictly after the cursor. */

@@ -1,13 +1,13 @@
 /**
- * The intake of a shard: what arrives while a record is being stored gathers for the next one. One record in flight, no
- * timers.
+ * The intake of a shard: what arrives while a record is being stored is decided and gathers in the next one. One record
+ * in flight, no timers.
  *
  * ```
- *            request            build, append                acknowledged
- *  waiting ────────▶ [queue] ───────────────▶ [in flight] ───────────────▶ answers
- *                       ▲                          │ refused: certainly not stored
- *                       │ ledger answered          ▼
- *                   [asking]                  [refusing] ── the same bytes again ──▶ acknowledged
+ *            request           decide, apply           build, append                acknowledged
+ *  waiting ────────▶ [queue] ────────────────▶ [open] ───────────────▶ [in flight] ───────────────▶ answers
+ *                       ▲                                                   │ refused: certainly not stored
+ *                       │ ledger answered                                   ▼
+ *                   [asking]                                            [refusing] ── the same bytes again ──▶ acknowledged
  * ```
  *
  * While the log refuses, requests are answered `unavailable` at once and the record is kept as it is: its transactions
@@ -30,6 +30,7 @@ import {
   type ShardState,
   type SubmitReply,
   sealRecord,
+  writeSubmitRefusal,
   writeSubmitReply,
 } from '@spill/core';
 import { monotonicMicros, wallMicros } from './clock.js';
@@ -46,6 +47,8 @@ export interface AcknowledgedRecord {
   readonly sequence: number;
   readonly number: number;
   readonly hash: string;
+  /** The first sequence that recovery needs once this record is the last one. */
+  readonly replayFrom: number;
   readonly bytes: number;
   readonly rows: number;
   /** Places of its transactions among the known ids. */
@@ -91,21 +94,33 @@ interface Control {
   readonly resolve: (sequence: number) => void;
 }
 
-interface InFlight {
-  readonly controls: readonly Control[];
-  readonly bytes: Uint8Array;
-  readonly record: AcknowledgedRecord;
-  answers: readonly Answer[];
+/** A record in the making: its events are applied to the state already. */
+interface OpenRecord {
+  readonly events: ShardEvent[];
+  readonly controls: Control[];
+  /** Of the record, were it built now. */
+  bytes: number;
+  rows: number;
+  readonly fromPlace: number;
+  answers: Answer[];
+  afterAck: ((acknowledged: boolean) => void)[];
 }
 
+interface InFlight extends Pick<OpenRecord, 'controls' | 'answers' | 'afterAck'> {
+  readonly bytes: Uint8Array;
+  readonly record: AcknowledgedRecord;
+}
+
+/** Decided in one go; then whatever else has arrived has its turn, the acknowledgement above all. */
+const TURN_BYTES = 64 * 1024;
 const LEDGER_QUESTIONS_MAX = 32;
 const PROBE_MS = 1_000;
 const RETRY_AFTER_MS = 50;
-const NOTHING = { retryAfterMs: 0, sequence: 0, statuses: new Uint8Array(), firsts: new Map(), message: '' };
 
 export class GroupCommit {
   private readonly queue: Waiting[] = [];
   private readonly controls: Control[] = [];
+  private open: OpenRecord | null = null;
   private waitingBytes = 0;
   private asking = 0;
   private inFlight: InFlight | null = null;
@@ -113,7 +128,6 @@ export class GroupCommit {
   private scheduled = false;
   private stopped = false;
   private wantsRecord = false;
-  private afterAck: ((acknowledged: boolean) => void)[] = [];
   private idle: (() => void)[] = [];
   accepted = 0;
 
@@ -183,8 +197,9 @@ export class GroupCommit {
    * refuses it, which may last.
    */
   whenAcknowledged(callback: (acknowledged: boolean) => void): void {
-    if (!this.inFlight || this.refusing) callback(!this.inFlight);
-    else this.afterAck.push(callback);
+    const last = this.open && this.open.events.length > 0 ? this.open : this.inFlight;
+    if (!last || this.refusing) callback(!last);
+    else last.afterAck.push(callback);
   }
 
   /** Resolves when nothing waits and nothing is in flight; the caller has stopped the intake. */
@@ -219,48 +234,65 @@ export class GroupCommit {
 
   /** After the messages that are already here, so that they travel together. */
   private schedule(): void {
-    if (this.scheduled || this.inFlight || this.stopped) return;
+    if (this.scheduled || this.stopped) return;
     this.scheduled = true;
     setImmediate(() => {
       this.scheduled = false;
-      if (!this.inFlight && !this.stopped) this.commit();
+      this.work();
     });
   }
 
-  private commit(): void {
-    const { state, bounds } = this;
-    const sequence = state.sequence + 1;
-    const fromPlace = state.known.endPlace;
-    const events: ShardEvent[] = [];
-    const answers: Answer[] = [];
-    let bytes = RECORD_HEADER_BYTES;
-    let rows = 0;
-    const take = (event: ShardEvent): void => {
-      events.push(event);
-      bytes += eventBytes(event);
-      evolve(state, event, sequence);
+  private work(): void {
+    if (this.stopped || this.refusing) return;
+    const open = this.takeIn();
+    if (!this.inFlight) this.send(open);
+    if (this.takesMore()) this.schedule();
+    else if (!this.inFlight) this.settle();
+  }
+
+  /** Whether something waits that the open record, or the next one to be opened, has room for. */
+  private takesMore(): boolean {
+    const { open, queue, controls } = this;
+    if (!open) return queue.length > 0 || controls.length > 0;
+    if (controls.length > 0 && this.takesControl(open)) return true;
+    return queue.length > 0 && this.fits(open, queue[0] as Waiting);
+  }
+
+  /** Decides what waits, as much as fits into the open record and into one turn. */
+  private takeIn(): OpenRecord {
+    const { state } = this;
+    this.open ??= {
+      events: [],
+      controls: [],
+      bytes: RECORD_HEADER_BYTES,
+      rows: 0,
+      fromPlace: state.known.endPlace,
+      answers: [],
+      afterAck: [],
     };
-    const controls = this.controls.splice(0);
-    const worthARecord = this.queue.length > 0 || this.wantsRecord || controls.length > 0;
+    const { open } = this;
+    const sequence = state.sequence + 1;
+    if (this.queue.length > 0 || this.wantsRecord || this.controls.length > 0) {
+      for (const event of this.ports.housekeeping()) this.take(open, event, sequence);
+    }
     this.wantsRecord = false;
-    if (worthARecord) for (const event of this.ports.housekeeping()) take(event);
-    for (const control of controls) for (const event of control.decide(sequence)) take(event);
-    while (this.queue.length > 0) {
-      const waiting = this.queue[0] as Waiting;
-      // The event's own header and a bitmap come on top of the batch.
-      const eventBytesMax = waiting.batch.bytes.byteLength + 16 + waiting.batch.rows / 8;
-      if (events.length > 0 && bytes + eventBytesMax > bounds.recordBytesMax) break;
-      this.queue.shift();
+    while (this.controls.length > 0 && this.takesControl(open)) {
+      const control = this.controls.shift() as Control;
+      for (const event of control.decide(sequence)) this.take(open, event, sequence);
+      open.controls.push(control);
+    }
+    const turnEnds = open.bytes + TURN_BYTES;
+    while (this.queue.length > 0 && open.bytes < turnEnds && this.fits(open, this.queue[0] as Waiting)) {
+      const waiting = this.queue.shift() as Waiting;
       this.waitingBytes -= waiting.batch.bytes.byteLength;
-      const now = monotonicMicros();
-      if (now > waiting.deadline) {
+      if (monotonicMicros() > waiting.deadline) {
         waiting.respond(this.failure(ReplyCode.timeout, 'its deadline passed while it waited'));
         continue;
       }
       const decision = decide(state, {
         batch: waiting.batch,
         now: wallMicros(),
-        maxClockSkewMicros: bounds.maxClockSkewMicros,
+        maxClockSkewMicros: this.bounds.maxClockSkewMicros,
         ownedSlots: this.ports.ownedSlots(),
         sequence,
         ...(waiting.ledger ? { ledger: waiting.ledger } : {}),
@@ -270,40 +302,59 @@ export class GroupCommit {
         continue;
       }
       if (decision.event) {
-        take(decision.event);
-        rows += decision.event.count;
+        this.take(open, decision.event, sequence);
+        open.rows += decision.event.count;
       }
       const reply: SubmitReply = {
-        ...NOTHING,
         code: ReplyCode.ok,
+        message: '',
+        retryAfterMs: 0,
         epoch: state.small.epoch,
         horizon: state.small.horizon,
         sequence: decision.event ? sequence : 0,
         statuses: decision.statuses,
         firsts: decision.firsts,
       };
-      answers.push({ respond: waiting.respond, reply });
+      open.answers.push({ respond: waiting.respond, reply });
     }
+    return open;
+  }
+
+  /** How large a control's events are is known only once they are decided: up to half a record, a chunk of a migration. */
+  private takesControl(open: OpenRecord): boolean {
+    return open.events.length === 0 || open.bytes <= this.bounds.recordBytesMax / 2;
+  }
+
+  /** Whether a request is to go into this record. One always does, however large. */
+  private fits(open: OpenRecord, { batch }: Waiting): boolean {
+    // The event's own header and a bitmap come on top of the batch.
+    const bytesMax = batch.bytes.byteLength + 16 + batch.rows / 8;
+    return open.events.length === 0 || open.bytes + bytesMax <= this.bounds.recordBytesMax;
+  }
+
+  private take(open: OpenRecord, event: ShardEvent, sequence: number): void {
+    open.events.push(event);
+    open.bytes += eventBytes(event);
+    evolve(this.state, event, sequence);
+  }
+
+  /** Closes the open record and appends it. Nothing is in flight. */
+  private send(open: OpenRecord): void {
+    const { state } = this;
+    const { events, answers, controls, afterAck, rows, fromPlace } = open;
+    this.open = null;
     if (events.length === 0) {
       // Nothing to store and nothing in flight: what the answers rest on is acknowledged.
       for (const { respond, reply } of answers) respond(writeSubmitReply(reply));
       for (const control of controls) control.resolve(state.sequence);
-      this.settle();
       return;
     }
-    const record = sealRecord(state, events, this.assignment);
-    endRecord(state, { sequence, number: state.number + 1, hash: recordHash(record) });
-    const { number, hash } = state;
-    const acknowledged = {
-      sequence,
-      number,
-      hash,
-      bytes: record.byteLength,
-      rows,
-      fromPlace,
-      toPlace: state.known.endPlace,
-    };
-    this.inFlight = { bytes: record, record: acknowledged, answers, controls };
+    const bytes = sealRecord(state, events, this.assignment);
+    endRecord(state, { sequence: state.sequence + 1, number: state.number + 1, hash: recordHash(bytes) });
+    const { sequence, number, hash, replayFrom } = state;
+    const toPlace = state.known.endPlace;
+    const record = { sequence, number, hash, replayFrom, bytes: bytes.byteLength, rows, fromPlace, toPlace };
+    this.inFlight = { bytes, record, answers, controls, afterAck };
     this.append(this.inFlight);
   }
 
@@ -327,9 +378,11 @@ export class GroupCommit {
     this.inFlight = null;
     this.accepted += inFlight.record.rows;
     this.ports.onAcknowledged(inFlight.record);
+    // The next record first: it is stored while these answers are written.
+    if (this.open && !this.stopped) this.send(this.open);
     for (const { respond, reply } of inFlight.answers) respond(writeSubmitReply(reply));
     for (const control of inFlight.controls) control.resolve(inFlight.record.sequence);
-    for (const callback of this.afterAck.splice(0)) callback(true);
+    for (const callback of inFlight.afterAck) callback(true);
     if (this.queue.length > 0 || this.controls.length > 0 || this.wantsRecord) this.schedule();
     else this.settle();
   }
@@ -343,9 +396,11 @@ export class GroupCommit {
     const refusal = this.failure(ReplyCode.unavailable, `the log refuses records: ${detail}`);
     for (const waiting of this.queue.splice(0)) waiting.respond(refusal);
     this.waitingBytes = 0;
-    for (const { respond } of inFlight.answers) respond(refusal);
-    inFlight.answers = [];
-    for (const callback of this.afterAck.splice(0)) callback(false);
+    // What is open rests on the record, and is appended after it.
+    for (const record of this.open ? [inFlight, this.open] : [inFlight]) {
+      for (const { respond } of record.answers.splice(0)) respond(refusal);
+      for (const callback of record.afterAck.splice(0)) callback(false);
+    }
     this.settle();
     setTimeout(() => {
       if (!this.stopped) this.append(inFlight);
@@ -383,15 +438,16 @@ export class GroupCommit {
   }
 
   private settle(): void {
-    // A record that the log refuses has nobody who waits for it.
-    const busy = (this.inFlight && !this.refusing) || this.queue.length > 0 || this.asking > 0;
+    // A record that the log refuses has nobody who waits for it, nor has the one after it.
+    const storing = (this.inFlight ?? this.open) && !this.refusing;
+    const busy = storing || this.queue.length > 0 || this.asking > 0;
     if (busy && !this.stopped) return;
     for (const resolve of this.idle.splice(0)) resolve();
   }
 
-  private failure(code: ReplyCode, message: string, retryAfterMs = 0): Uint8Array {
+  private failure(code: Exclude<ReplyCode, ReplyCode.ok>, message: string, retryAfterMs = 0): Uint8Array {
     const { epoch, horizon } = this.state.small;
-    return writeSubmitReply({ ...NOTHING, code, message, retryAfterMs, epoch, horizon });
+    return writeSubmitRefusal(code, message, { retryAfterMs, epoch, horizon });
   }
 }
 

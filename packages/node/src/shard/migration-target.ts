@@ -1,5 +1,5 @@
 import {
-  type AdoptionChunk,
+  type AdoptedRows,
   batchAccount,
   batchAmount,
   batchTimestamp,
@@ -25,6 +25,8 @@ export interface TargetPorts {
 
 /** One call copies for so long at most, so that the supervisor hears how it goes. */
 const COPY_MS_MAX = 500;
+/** Chunks on their way into the log, some 200 KB each. */
+const UNSTORED_MAX = 3;
 /** A chunk with fewer rows than this is the tail. */
 const TAIL_ROWS = 1_000;
 
@@ -39,6 +41,8 @@ export class MigrationTarget {
   private chunk = 0;
   private horizon = 0;
   private digest: RowDigest;
+  private asked: Promise<CopyChunk | null> | null = null;
+  private unstored: Promise<unknown>[] = [];
   private busy: Promise<void> | null = null;
 
   constructor(
@@ -58,15 +62,20 @@ export class MigrationTarget {
     });
   }
 
-  /** Copies up to the seal and says so in the log. */
+  /** Copies up to the seal and says so in the log, in the record of the last chunk. */
   finish(sealedSequence: number, horizon: number): Promise<void> {
     return this.once(async () => {
-      while (this.copiedTo < sealedSequence) if (!(await this.next())) return;
+      while (this.copiedTo < sealedSequence) if (!(await this.next({ sealedSequence, horizon }))) return;
       // The sum is of another set than the one that was sealed: the supervisor will abort.
       if (this.horizon !== horizon) return;
-      const certificate: Certificate = { horizon, count: this.digest.count, digest: this.digest.hex };
-      await this.ports.control(() => decideReady(this.state, this.ports.current(), certificate));
+      if (this.ready().length > 0) await this.ports.control(() => this.ready());
     });
+  }
+
+  /** None where the log says so already. */
+  private ready(): readonly ShardEvent[] {
+    const certificate: Certificate = { horizon: this.horizon, count: this.digest.count, digest: this.digest.hex };
+    return decideReady(this.state, this.ports.current(), certificate);
   }
 
   /** One at a time; who comes meanwhile waits for the one at work and leaves it at that. */
@@ -77,8 +86,9 @@ export class MigrationTarget {
     return this.busy;
   }
 
-  private async next(): Promise<boolean> {
-    const piece = await this.ports.ask(this.stream, this.chunk + 1);
+  private async next(seal?: { readonly sealedSequence: number; readonly horizon: number }): Promise<boolean> {
+    const piece = await (this.asked ?? this.ask());
+    this.asked = null;
     const migration = this.ports.current();
     if (!piece || !migration) return false;
     if (piece.stream !== this.stream || piece.horizon !== this.horizon) {
@@ -90,33 +100,59 @@ export class MigrationTarget {
     }
     // Of a stream that has moved on without us only the beginning is any use.
     if (piece.chunk !== this.chunk + 1) return true;
-    const chunk = unpack(piece);
-    await this.ports.control(() => decideAdoption(this.state, migration, chunk));
-    this.add(chunk);
     this.chunk = piece.chunk;
+    if (piece.left > 0) this.askAhead();
+    const chunk = unpack(piece);
+    this.add(chunk);
     this.tailRows = chunk.batch.rows + piece.left;
-    if (piece.to > 0) this.copiedTo = piece.to;
+    const last = seal && piece.to >= seal.sealedSequence && this.horizon === seal.horizon;
+    const stored = this.ports.control(() => [
+      ...decideAdoption(this.state, migration, chunk),
+      ...(last ? this.ready() : []),
+    ]);
+    this.unstored.push(stored);
+    // What has been asked for ahead is taken up while this is being stored: else a copy could not keep up with a busy
+    // source on a busy machine. Records come in order, so what the last chunk vouches for includes those before it.
+    while (this.unstored.length > (this.asked ? UNSTORED_MAX : 0)) await this.unstored.shift();
+    if (piece.to > 0) {
+      await stored;
+      this.copiedTo = piece.to;
+    }
     return true;
   }
 
-  private add({ batch, shards, sequences }: AdoptionChunk): void {
-    let idAt = batch.idsAt;
+  private ask(): Promise<CopyChunk | null> {
+    return this.ports.ask(this.stream, this.chunk + 1);
+  }
+
+  /** The source works at the next chunk while this one is being stored. */
+  private askAhead(): void {
+    this.asked = this.ask();
+    // Whoever takes it up is told; if nobody does, nothing was lost.
+    this.asked.catch(() => {});
+  }
+
+  private add({ batch, shards, sequences }: AdoptedRows): void {
+    const { bytes } = batch;
+    let idFrom = batch.idsAt;
     for (let row = 0; row < batch.rows; row++) {
-      const idTo = idAt + (batch.bytes[batch.idLengthsAt + row] as number);
+      const idTo = idFrom + (bytes[batch.idLengthsAt + row] as number);
       this.digest.add({
         account: batch.accounts[batchAccount(batch, row)] as string,
-        id: Buffer.from(batch.bytes.buffer, batch.bytes.byteOffset + idAt, idTo - idAt).toString('utf8'),
+        bytes,
+        idFrom,
+        idTo,
         amount: batchAmount(batch, row),
         timestamp: batchTimestamp(batch, row),
         shard: shards[row] as number,
         sequence: sequences[row] as number,
       });
-      idAt = idTo;
+      idFrom = idTo;
     }
   }
 }
 
-function unpack(piece: CopyChunk): AdoptionChunk {
+function unpack(piece: CopyChunk): AdoptedRows {
   return {
     batch: readBatch(piece.batch),
     // Copied: as it came, it need not lie on a boundary of 4 and 8 bytes.

@@ -44,8 +44,8 @@ export class Migrations {
     return this.sourceOf(id)?.copy(stream, chunk) ?? null;
   }
 
-  /** Does one step for the supervisor, and says where things stand. */
-  async step(id: number, ask: MigrationAsk): Promise<{ source: SourceReport | null; target: TargetReport | null }> {
+  /** Does one step for the supervisor. */
+  async step(id: number, ask: MigrationAsk): Promise<void> {
     switch (ask.step) {
       case 'copy':
         await this.targetOf(id)?.copy();
@@ -62,14 +62,11 @@ export class Migrations {
       case 'report':
         break;
     }
-    return this.report(id);
   }
 
   /** Logs the topology's word on every migration of this shard that has an outcome. */
   async settle(): Promise<void> {
-    if (decideSettled(this.state, this.ports.migrations()).length > 0) {
-      await this.ports.control(() => decideSettled(this.state, this.ports.migrations()));
-    }
+    await this.ports.control(() => decideSettled(this.state, this.ports.migrations()));
     for (const [id, source] of this.sources) {
       if (!this.isSettled(id)) continue;
       source.end();
@@ -87,7 +84,11 @@ export class Migrations {
     });
   }
 
-  private report(id: number): { source: SourceReport | null; target: TargetReport | null } {
+  /**
+   * Where things stand in memory: to be said once everything decided by now is acknowledged. A successor may fence what is
+   * not: a migration would else end on a seal or an outcome that no log holds.
+   */
+  report(id: number): { source: SourceReport | null; target: TargetReport | null } {
     const migration = this.find(id);
     const { seals, adoptions } = this.state.small;
     const settled = this.isSettled(id);

@@ -34,6 +34,7 @@ import {
   writeRecord,
 } from '@spill/core';
 import { type JetStreamLog, type LogMessage, LogMissingError } from '../nats/log.js';
+import { notOlder } from '../nats/not-older.js';
 import type { TopologyStore } from '../nats/topology-store.js';
 
 export type Opened =
@@ -70,7 +71,15 @@ const CATCH_UP_POLL_MS = 1_000;
 export async function openShard(open: OpenShard): Promise<Opened> {
   const started = performance.now();
   for (;;) {
-    const topology = (await open.topologies.require()).topology;
+    // Its node has raised the assignment: where it is lower, whoever answers is no leader any more, unless it is alone.
+    const { told: topology } = await notOlder(
+      async () => (await open.topologies.require()).topology,
+      () => open.assignment,
+      (told, assignment) => {
+        const entry = shardOf(told, open.shard) ?? { assignment: 0, replicas: 1 };
+        return entry.replicas > 1 && entry.assignment < assignment;
+      },
+    );
     const entry = shardOf(topology, open.shard);
     if (!entry) return { outcome: 'damaged', missing: `the topology does not name shard ${open.shard}` };
     if (entry.assignment > open.assignment) {
@@ -154,7 +163,11 @@ async function readEnd(
     const last = readEndOf(message);
     const broken = await compareWitnesses(open.log, before.logId, witnesses, info.firstSequence, message.sequence);
     // After the record, or that of a successor who began in between would look like one that the topology forgot.
-    const { topology } = await open.topologies.require();
+    const { told: topology } = await notOlder(
+      async () => (await open.topologies.require()).topology,
+      () => last.record.epoch,
+      (told, epoch) => before.replicas > 1 && told.epoch < epoch,
+    );
     const entry = shardOf(topology, open.shard) ?? before;
     const verdict = judgeOpening({
       logId: entry.logId,

@@ -7,13 +7,14 @@ import {
   type ShardStatus,
   shardOf,
   type Witness,
-  writeSubmitReply,
+  writeSubmitRefusal,
 } from '@spill/core';
 import { openDataTable } from '../data-table/open-data-table.js';
 import { connectNats, type NatsConnection } from '../nats/connect.js';
 import { JetStreamLog } from '../nats/log.js';
 import { logLeadership } from '../nats/log-reachable.js';
 import { isNatsAway } from '../nats/nats-away.js';
+import { oncePlaced } from '../nats/once-placed.js';
 import { serveSubject } from '../nats/serve-subject.js';
 import { TopologyStore } from '../nats/topology-store.js';
 import { atMost } from '../process/at-most.js';
@@ -21,6 +22,7 @@ import { type ChildChannel, openChildChannel } from '../process/child-channel.js
 import type { StartShard } from '../process/messages.js';
 import { answerQuestion, packAnswer } from './answer-questions.js';
 import { askForChunk } from './ask-for-chunk.js';
+import { wallMicros } from './clock.js';
 import { LogRefusesError, openShard } from './open-shard.js';
 import { RecordMarks } from './record-marks.js';
 import { RefoldingMark } from './refolding-mark.js';
@@ -28,7 +30,6 @@ import { Shard } from './shard.js';
 import { TopologyView } from './topology-view.js';
 import { readWitnessFiles, WitnessFile } from './witness-file.js';
 
-const HEARTBEAT_MS = 1_000;
 /** A connection to a database that does not answer can't be closed, only left. */
 const CLOSE_MS = 1_000;
 const LEADER_WAIT_MS = 10_000;
@@ -56,15 +57,23 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
   let opening: ShardStatus = openingStatus(start, 'opening', null);
   let draining = false;
 
+  const heartbeat = (): void => channel.send({ type: 'heartbeat', status: shard?.status() ?? opening });
+  // A log is lost at such ends if ever, and the witness's file may still lack the record that was acknowledged last.
+  const failed = (error: Error): void => {
+    heartbeat();
+    fail(channel, error);
+  };
   // The log's connection never reconnects: what is in doubt is settled by opening again.
   logNc.closed().then(() => {
-    if (!draining) channel.finish('waiting');
+    if (draining) return;
+    heartbeat();
+    channel.finish('waiting');
   });
 
   const whyNot = (): string => shard?.whyNot ?? opening.reason ?? 'the shard is opening';
   const submits = serveSubject(nc, names.shard(start.shard, start.assignment, 'submit'), (body, respond) => {
     if (shard?.takesTransactions && !draining) shard.commit.submit(body, respond);
-    else respond(unavailableReply(draining ? 'the shard is being stopped' : whyNot()));
+    else respond(writeSubmitRefusal(ReplyCode.unavailable, draining ? 'the shard is being stopped' : whyNot()));
   });
   const asks = serveSubject(nc, names.shard(start.shard, start.assignment, 'ask'), (body, respond) => {
     const answered = shard && !shard.damaged ? answerQuestion(body, shard.questionPorts()) : null;
@@ -80,9 +89,8 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
   });
   await nc.flush();
 
-  const heartbeat = (): void => channel.send({ type: 'heartbeat', status: shard?.status() ?? opening });
   heartbeat();
-  const heartbeats = setInterval(heartbeat, HEARTBEAT_MS);
+  const heartbeats = setInterval(heartbeat, start.tuning.heartbeatMs);
 
   const topologies = await TopologyStore.open(nc, names, { create: false });
   const log = await JetStreamLog.open(logNc, names, start.shard);
@@ -112,7 +120,10 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
   if (opened.outcome === 'superseded') return superseded(opened.detail);
 
   const watch = async (take: (stored: { topology: Parameters<TopologyView['take']>[0] }) => void): Promise<void> => {
-    await topologies.watch(take, (error) => channel.log('warn', `watching the topology: ${error.message}`));
+    // A watch has one server, which may be the one that was just lost: no reason to end what takes transactions.
+    await oncePlaced(() =>
+      topologies.watch(take, (error) => channel.log('warn', `watching the topology: ${error.message}`)),
+    );
   };
   if (opened.outcome === 'damaged') {
     opening = openingStatus(start, 'damaged', `damaged: ${opened.missing}`);
@@ -126,7 +137,7 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
     return;
   }
 
-  const witness = WitnessFile.open(start.dataDir, start.shard, start.assignment);
+  const witness = WitnessFile.open(start.dataDir, start.shard, start.assignment, failed);
   const view = new TopologyView(opened.topology, topologies, start.shard, (entry) => {
     if (entry.assignment > start.assignment) superseded(`the topology has assignment ${entry.assignment}`);
     else shard?.topologyChanged();
@@ -145,6 +156,7 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
       log,
       marks,
       view,
+      topologies,
       table,
       mayPurge: start.database.kind === 'postgres',
       witness,
@@ -156,7 +168,7 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
     {
       damaged: (reason) => channel.send({ type: 'damaged', reason }),
       superseded,
-      failed: (error) => fail(channel, error),
+      failed,
       refolding: (said) => {
         refolding.say(said).catch((error: Error) => fail(channel, error));
       },
@@ -165,7 +177,6 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
   );
   shard.replayed(replayed);
   shard.start();
-  await watch(({ topology }) => view.take(topology));
   channel.send({ type: 'serving' });
   heartbeat();
 
@@ -182,6 +193,7 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
       await channel.finish('drained');
     })().catch((error: Error) => fail(channel, error));
   });
+  await watch(({ topology }) => view.take(topology));
 }
 
 /** Where a server was lost, its logs elect new leaders within seconds: waited for here, not in a next process. */
@@ -208,25 +220,13 @@ function witnesses(start: StartShard): Witness[] {
   return start.witness ? [...files, { ...start.witness, from: 'the heartbeat of its node' }] : files;
 }
 
-function unavailableReply(message: string): Uint8Array {
-  return writeSubmitReply({
-    code: ReplyCode.unavailable,
-    message,
-    retryAfterMs: 0,
-    epoch: 0,
-    horizon: 0,
-    sequence: 0,
-    statuses: new Uint8Array(),
-    firsts: new Map(),
-  });
-}
-
 function openingStatus(start: StartShard, state: ShardStatus['state'], reason: string | null): ShardStatus {
   return {
     shard: start.shard,
     assignment: start.assignment,
     logId: '',
     pid: process.pid,
+    clock: wallMicros(),
     state,
     reason,
     epoch: 0,

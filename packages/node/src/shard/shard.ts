@@ -11,25 +11,20 @@
  */
 import {
   type DataTable,
-  judgeWatermark,
   mayAccept,
-  NO_HASH,
   Pending,
-  RecordFormatError,
-  type RecordHeader,
-  readRecordHeader,
   type ShardEvent,
   type ShardState,
   type ShardStatus,
   slotOf,
-  type Watermark,
-  type WatermarkVerdict,
 } from '@spill/core';
 import type { Tuning } from '../config/settings.js';
 import { FoldLoop } from '../fold/fold-loop.js';
 import { FoldSource } from '../fold/fold-source.js';
+import { Judge } from '../fold/judge.js';
 import { SetAsideRetry } from '../fold/set-aside-retry.js';
-import { hashOf, type JetStreamLog, LogMissingError } from '../nats/log.js';
+import { type JetStreamLog, LogMissingError } from '../nats/log.js';
+import type { TopologyStore } from '../nats/topology-store.js';
 import { atMost } from '../process/at-most.js';
 import type { QuestionPorts } from './answer-questions.js';
 import { askLedger } from './ask-ledger.js';
@@ -54,6 +49,7 @@ export interface ShardParts {
   readonly log: JetStreamLog;
   readonly marks: RecordMarks;
   readonly view: TopologyView;
+  readonly topologies: TopologyStore;
   readonly table: DataTable;
   /** PGlite does not sync to disk, so nothing of the log is purged for it. */
   readonly mayPurge: boolean;
@@ -92,6 +88,7 @@ export class Shard {
   readonly migrations: Migrations;
   private acknowledged: { sequence: number; number: number; hash: string };
   private acknowledgedPlace: number;
+  private acknowledgedReplayFrom: number;
   private mode: ShardStatus['state'];
   private reason: string | null = null;
   private timers: NodeJS.Timeout[] = [];
@@ -106,6 +103,7 @@ export class Shard {
     this.mode = parts.foldOnly ? 'fold_only' : 'serving';
     this.acknowledged = { sequence, number, hash };
     this.acknowledgedPlace = state.known.endPlace;
+    this.acknowledgedReplayFrom = state.replayFrom;
     this.hotSpots = new HotSpots(state.known);
     this.pending = new Pending(state.known);
     this.pending.acknowledge(0, 0, sequence);
@@ -119,7 +117,7 @@ export class Shard {
       },
       parts.lastRecordTime,
     );
-    this.purger = new Purger(log, state, {
+    this.purger = new Purger(log, {
       retentionMicros: tuning.logRetentionMs * 1000,
       retentionBytes: tuning.logRetentionBytes ?? Number.POSITIVE_INFINITY,
       dataDir: parts.dataDir,
@@ -145,23 +143,38 @@ export class Shard {
         onRefusing: (detail) => this.onRefusing(detail),
       },
     );
-    const source = new FoldSource(state.known, marks, this.pending, log, () => state.small.foldedUpTo);
+    const foldedUpTo = (): number => state.small.foldedUpTo;
+    const source = new FoldSource(state.known, marks, this.pending, log, foldedUpTo, parts.rebasedAt);
+    const judge = new Judge({
+      shard: state.shard,
+      logId: state.logId,
+      assignment: parts.assignment,
+      log,
+      table,
+      topologies: parts.topologies,
+      view,
+      acknowledged: () => this.acknowledged.sequence,
+      foldedUpTo,
+    });
     this.folds = new FoldLoop(
       {
         shard: state.shard,
         pool: state.pool,
         assignment: parts.assignment,
         logId: state.logId,
+        replicas: view.entry.replicas,
         foldAgeMs: tuning.foldAgeMs,
         foldCount: tuning.foldCount,
+        pendingBytesMax: tuning.pendingBytesMax,
         foldedUpTo: state.small.foldedUpTo,
       },
       {
         table,
         source,
-        backlog: () => ({ rows: marks.rows, records: marks.records, ageMs: this.backlogAgeMs() }),
-        judge: (row, expected) => this.judge(row, expected),
-        onWatermark: (sequence, how, rows) => this.onWatermark(sequence, how, rows),
+        backlog: () => ({ rows: marks.rows, bytes: marks.bytes, records: marks.records, ageMs: this.backlogAgeMs() }),
+        judge: (row, expected) => judge.judge(row, expected),
+        ledgerId: () => judge.ledgerId,
+        onWatermark: (sequence, how) => this.onWatermark(sequence, how),
         onRefolding: (refolding) => exits.refolding(refolding),
         onDamaged: (why) => this.damage(why),
         onSuperseded: () => exits.superseded('a higher assignment has folded'),
@@ -185,7 +198,7 @@ export class Shard {
     this.folds.start((error) => this.exits.failed(error));
     if (this.parts.state.pool === 'credit') this.setAsideRetry.start();
     this.timers.push(
-      setInterval(() => this.parts.witness.sync((error) => this.exits.failed(error)), 1_000),
+      setInterval(() => this.parts.witness.sync(), 1_000),
       setInterval(() => this.tick(), AUDIT_MS),
     );
   }
@@ -218,10 +231,7 @@ export class Shard {
     this.commit.stop();
     for (const timer of this.timers) clearInterval(timer);
     await atMost(FOLD_END_MS, Promise.all([this.folds.stop(), this.setAsideRetry.stop()]));
-    await new Promise<void>((resolve, reject) => {
-      this.parts.witness.sync(reject);
-      resolve();
-    });
+    await this.parts.witness.end();
   }
 
   /** A newer topology was taken up. */
@@ -236,10 +246,14 @@ export class Shard {
     const { state, view } = this.parts;
     const mayClose = (): boolean =>
       !state.small.closed && view.entry.state === 'closing' && !mayAccept(view.newest, state.shard);
-    if (!state.small.closed && mayClose()) {
-      await this.commit.control(() => (mayClose() ? [{ type: 'closed' }] : []));
-    }
-    if (!state.small.closed) return null;
+    if (!state.small.closed && !mayClose()) return null;
+    let closed = false;
+    // Also where it is closed already: another call may have decided that just now.
+    await this.commit.control(() => {
+      closed = state.small.closed || mayClose();
+      return closed && !state.small.closed ? [{ type: 'closed' }] : [];
+    });
+    if (!closed) return null;
     this.mode = 'fold_only';
     return this.acknowledged.sequence;
   }
@@ -285,6 +299,7 @@ export class Shard {
       assignment: parts.assignment,
       logId: state.logId,
       pid: process.pid,
+      clock: wallMicros(),
       state: this.mode,
       reason:
         this.reason ?? (this.horizon.skewed ? 'clocks differ by more than max_clock_skew: the horizon stands' : null),
@@ -320,11 +335,13 @@ export class Shard {
   private housekeeping(): ShardEvent[] {
     const { state, view } = this.parts;
     const events: ShardEvent[] = [];
+    // `closed` is the last event of a log: an opening finds it there.
+    if (state.small.closed) return events;
     if (view.epoch > state.small.epoch) events.push({ type: 'epoch', epoch: view.epoch });
     const { watermark } = this.folds;
     // A data table that was set back is folded to where it was first; until then nothing more is forgotten.
     if (watermark !== null && watermark < state.small.foldedUpTo) return events;
-    if (this.migrations.holdHorizon || state.small.closed) return events;
+    if (this.migrations.holdHorizon) return events;
     return [...events, ...this.horizon.propose(this.pending.oldestAnswered, view.epoch)];
   }
 
@@ -333,6 +350,7 @@ export class Shard {
     const { sequence, number, hash } = record;
     this.acknowledged = { sequence, number, hash };
     this.acknowledgedPlace = record.toPlace;
+    this.acknowledgedReplayFrom = record.replayFrom;
     witness.write({ logId: state.logId, sequence, number, hash });
     marks.add({ sequence, number, hash, rows: record.rows, bytes: record.bytes, now: performance.now() });
     this.pending.acknowledge(record.fromPlace, record.toPlace, sequence);
@@ -342,35 +360,15 @@ export class Shard {
     this.folds.notify();
   }
 
-  private onWatermark(sequence: number, how: 'looked' | 'folded', rows: number): void {
+  private onWatermark(sequence: number, how: 'looked' | 'folded'): void {
     if (how === 'looked') {
       this.pending.rebase(sequence);
       this.parts.marks.dropUpTo(sequence);
       return;
     }
     this.parts.marks.dropUpTo(sequence);
-    if (sequence > this.parts.state.small.foldedUpTo) this.pending.commitFold(sequence, rows);
+    if (sequence > this.parts.state.small.foldedUpTo) this.pending.commitFold(sequence);
     else this.pending.rebase(sequence);
-  }
-
-  private async judge(row: Watermark | null, expectedSequence: number): Promise<WatermarkVerdict> {
-    const { log, view, assignment, state } = this.parts;
-    const info = await log.info();
-    const first = await log.get(info.firstSequence);
-    const header = first && readHeaderOrNull(first.bytes);
-    const at = row && row.sequence > 0 ? await log.get(row.sequence) : null;
-    return judgeWatermark(row, {
-      logId: state.logId,
-      firstSequence: info.firstSequence,
-      lastSequence: this.acknowledged.sequence,
-      // A first record that cannot be read is an accepted loss: the repair has put the watermark at number 0 before it.
-      firstNumber: header?.number ?? 1,
-      hashBeforeFirst: header?.previous ?? NO_HASH,
-      recordAtWatermark: at && { number: readHeaderOrNull(at.bytes)?.number ?? 0, hash: hashOf(at) },
-      assignment,
-      topologyAssignment: view.entry.assignment,
-      expectedSequence,
-    });
   }
 
   private onRefusing(detail: string | null): void {
@@ -406,7 +404,7 @@ export class Shard {
       }
       this.horizon.recordAcknowledged(last.time);
       if (!mayPurge || this.mode === 'damaged') return;
-      const { warning } = await this.purger.purge(this.folds.watermark);
+      const { warning } = await this.purger.purge(this.acknowledgedReplayFrom, this.folds.watermark);
       if (warning) this.exits.warn(warning);
     } catch (error) {
       if (error instanceof LogMissingError) return this.damage(error.message);
@@ -418,14 +416,5 @@ export class Shard {
   private backlogAgeMs(): number {
     const { oldest, rows } = this.parts.marks;
     return oldest && rows > 0 ? performance.now() - oldest.since : 0;
-  }
-}
-
-function readHeaderOrNull(bytes: Uint8Array): RecordHeader | null {
-  try {
-    return readRecordHeader(bytes);
-  } catch (error) {
-    if (!(error instanceof RecordFormatError)) throw error;
-    return null;
   }
 }

@@ -7,19 +7,25 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
-  writeSync,
+  write,
 } from 'node:fs';
 import { join } from 'node:path';
 import type { Witness } from '@spill/core';
 
 const LINE_BYTES = 256;
 
+export type WitnessedRecord = Pick<Witness, 'logId' | 'sequence' | 'number' | 'hash'>;
+
 /**
- * The last acknowledged record of a shard, remembered outside its log: one line, written at each acknowledgement before
- * the answers go out, synced once a second. The file's name holds the assignment, so that a process that was only
- * paused can't write over its successor's.
+ * The last acknowledged record of a shard, remembered outside its log: one line, written at each acknowledgement and
+ * synced once a second. A write may have to wait for the journal of the file system, which the log's own syncs keep
+ * busy: nobody waits for it, and what is acknowledged meanwhile is written by the next one. The file's name holds the
+ * assignment, so that a process that was only paused can't write over its successor's.
  */
 export class WitnessFile {
+  private next: WitnessedRecord | null = null;
+  private writing = false;
+  private whenWritten: (() => void) | null = null;
   private dirty = false;
   private syncing = false;
   private earlierMayBeThere = true;
@@ -30,37 +36,68 @@ export class WitnessFile {
     private readonly dir: string,
     private readonly shard: number,
     private readonly assignment: number,
+    private readonly onError: (error: Error) => void,
   ) {
     this.line[LINE_BYTES - 1] = 0x0a;
   }
 
-  static open(dataDir: string, shard: number, assignment: number): WitnessFile {
+  /** `onError`: it can't be written or synced any more, and is no witness. */
+  static open(dataDir: string, shard: number, assignment: number, onError: (error: Error) => void): WitnessFile {
     const dir = witnessDir(dataDir);
     mkdirSync(dir, { recursive: true });
-    return new WitnessFile(openSync(join(dir, `${shard}.${assignment}.json`), 'w'), dir, shard, assignment);
+    const fd = openSync(join(dir, `${shard}.${assignment}.json`), 'w');
+    return new WitnessFile(fd, dir, shard, assignment, onError);
   }
 
-  write(record: { logId: string; sequence: number; number: number; hash: string }): void {
-    const { logId, sequence, number, hash } = record;
+  write(record: WitnessedRecord): void {
+    this.next = record;
+    if (!this.writing) this.writeNext();
+  }
+
+  private writeNext(): void {
+    if (!this.next) {
+      this.whenWritten?.();
+      return;
+    }
+    const { logId, sequence, number, hash } = this.next;
+    this.next = null;
     const text = JSON.stringify({ logId, assignment: this.assignment, sequence, number, hash });
     this.line.fill(' ', 0, LINE_BYTES - 1);
     this.line.write(text, 0, 'ascii');
-    writeSync(this.fd, this.line, 0, LINE_BYTES, 0);
-    this.dirty = true;
+    this.writing = true;
+    write(this.fd, this.line, 0, LINE_BYTES, 0, (error) => {
+      this.writing = false;
+      this.dirty = true;
+      if (error) this.onError(error);
+      else this.writeNext();
+    });
   }
 
   /**
    * Called once a second. The earlier assignments' files go only once this one and its name are on disk, so that a power
-   * failure leaves at least one. An error is passed on: a disk that can't sync is no witness.
+   * failure leaves at least one.
    */
-  sync(onError: (error: Error) => void): void {
+  sync(): void {
     if (!this.dirty || this.syncing) return;
     this.dirty = false;
     this.syncing = true;
     fdatasync(this.fd, (error) => {
       this.syncing = false;
-      if (error) onError(error);
+      if (error) this.onError(error);
       else if (this.earlierMayBeThere) this.removeEarlier();
+    });
+  }
+
+  /** Resolves once what was given to `write` last is on disk; nothing is written after it. */
+  end(): Promise<void> {
+    return new Promise((resolve) => {
+      this.whenWritten = () => {
+        fdatasync(this.fd, (error) => {
+          if (error) this.onError(error);
+          else resolve();
+        });
+      };
+      if (!this.writing) this.whenWritten();
     });
   }
 
@@ -72,10 +109,6 @@ export class WitnessFile {
     for (const { name, assignment } of witnessFiles(this.dir, this.shard)) {
       if (assignment < this.assignment) rmSync(join(this.dir, name), { force: true });
     }
-  }
-
-  close(): void {
-    closeSync(this.fd);
   }
 }
 

@@ -1,10 +1,10 @@
 import {
   type DataTable,
   DataTableUnavailableError,
+  type FoldedTo,
   type ShardStatus,
   type Topology,
   TransientDataTableError,
-  type Watermark,
 } from '@spill/core';
 
 const EVERY_MS = 30_000;
@@ -23,8 +23,8 @@ export interface DirectMarksOptions {
 
 /**
  * Drops marks of the direct path once no log can hold an unfolded copy of their transactions: every shard has folded
- * what it stored until `dedupe_window` after the direct write. A shard that says nothing, or has not looked at the
- * data table, keeps every mark; by time alone none ever goes. Returns the function that ends it.
+ * what it stored until `dedupe_window` after the direct write, and the retired ones to their end. A shard that says
+ * nothing, or has not looked at the data table, keeps every mark; by time alone none ever goes. Returns the function that ends it.
  */
 export function keepDirectMarksFew(options: DirectMarksOptions): () => Promise<void> {
   let round: Promise<void> | null = null;
@@ -48,9 +48,14 @@ async function clear(options: DirectMarksOptions): Promise<void> {
   const now = Date.now() * 1000;
   const topology = await options.topology();
   let foldedUntil = now;
-  const watermarks: Watermark[] = [];
-  for (const { id, state } of topology.shards) {
-    if (state === 'retired') continue;
+  const watermarks: FoldedTo[] = [];
+  for (const entry of topology.shards) {
+    const { id, logId, closedSequence: sequence = 0 } = entry;
+    if (entry.state === 'retired') {
+      // Folded to its end; where the database was set back to before it, its copies are pending again.
+      if (!entry.logDeleted) watermarks.push({ shard: id, logId, sequence });
+      continue;
+    }
     const status = await options.statusOf(topology, id);
     if (!status || status.watermark === null || status.state === 'damaged' || status.state === 'opening') return;
     foldedUntil = Math.min(foldedUntil, now - status.foldLagMs * 1000 - HEARTBEAT_AGE_MICROS);

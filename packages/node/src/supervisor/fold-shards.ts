@@ -27,7 +27,8 @@ class NotNow extends Error {}
 export async function foldShards(fold: FoldShards): Promise<{ folded: number; set_aside: number }> {
   const { topology } = await fold.topology.require();
   const wanted = topology.shards.filter((entry) => fold.shard === null || entry.id === fold.shard);
-  if (fold.shard !== null && wanted.length === 0) throw new SpillError('not_found', `there is no shard ${fold.shard}`);
+  if (fold.shard !== null && wanted.length === 0)
+    throw new SpillError('not_found', `there is no shard ${fold.shard}; spill shard list shows them all`);
   const end = performance.now() + fold.deadlineMs;
   const results = await Promise.all(
     wanted.filter((entry) => entry.state !== 'retired').map((entry) => foldOne(fold, entry.id, end)),

@@ -13,7 +13,7 @@ import {
   type Topology,
   TopologyConflictError,
 } from '@spill/core';
-import type { TopologyStore } from '../nats/topology-store.js';
+import type { StoredTopology, TopologyStore } from '../nats/topology-store.js';
 import type { ShardAsker } from './shard-asker.js';
 
 export interface MigrationRunnerOptions {
@@ -43,8 +43,10 @@ export async function runMigration(id: number, options: MigrationRunnerOptions):
   let target: TargetReport | null = null;
   let first = true;
   let lastStep = '';
+  let stored: StoredTopology | null = null;
   while (!options.signal.aborted) {
-    const { topology } = await options.topology.require();
+    stored ??= await options.topology.require();
+    const { topology } = stored;
     const migration = topology.migrations.find((entry) => entry.id === id);
     if (!migration) return;
     if (first) {
@@ -64,6 +66,9 @@ export async function runMigration(id: number, options: MigrationRunnerOptions):
     const step = nextMigrationStep(look, options.limits);
     if (step.step !== lastStep) options.onStep(migration, describeStep(step, sealedAt));
     lastStep = step.step;
+    // From the seal on clients wait, so nothing is read again: whether it has changed, the commit's own write tells.
+    const read: StoredTopology = stored;
+    stored = null;
     switch (step.step) {
       case 'copy': {
         target = (await ask(topology, migration, 'target', { step: 'copy' }, COPY_ANSWER_MS)).target;
@@ -80,15 +85,17 @@ export async function runMigration(id: number, options: MigrationRunnerOptions):
           if (source && !source.sealed) sealedAt = 0;
           target = (await ask(topology, migration, 'target', { step: 'copy' }, COPY_ANSWER_MS)).target;
         }
+        if (source?.sealed) stored = read;
         break;
       case 'finish': {
         const { sealedSequence, horizon } = step;
         target = (await ask(topology, migration, 'target', { step: 'finish', sealedSequence, horizon }, ANSWER_MS))
           .target;
+        stored = read;
         break;
       }
       case 'commit':
-        await change((newest) => commitMigration(newest, id, step.sealedSequence));
+        await change((newest) => commitMigration(newest, id, step.sealedSequence), read);
         break;
       case 'abort':
         await change((newest) => abortMigration(newest, id));
@@ -129,9 +136,9 @@ export async function runMigration(id: number, options: MigrationRunnerOptions):
   }
 
   /** Another supervisor may have been quicker: then the next look shows what it did. */
-  async function change(next: (topology: Topology) => Topology | null): Promise<void> {
+  async function change(next: (topology: Topology) => Topology | null, read?: StoredTopology): Promise<void> {
     try {
-      await options.topology.change(next);
+      await options.topology.change(next, read);
     } catch (error) {
       if (!(error instanceof TopologyConflictError)) throw error;
     }

@@ -1,11 +1,9 @@
 /**
  * Which nodes live. Every node asks every other one each second, on NATS and not through JetStream, so that nothing is
- * written for it and each supervisor knows who is silent before it becomes the active one.
- *
- * A node that cannot tell others' silence from its own deafness lets nobody die: where it stood still itself, or neither
- * heard a majority nor could read the topology, everyone's time begins anew.
+ * written for it and each supervisor knows who is silent before it becomes the active one. What follows from the answers
+ * is core's to say (supervisor/presence.ts).
  */
-import type { Names, Topology } from '@spill/core';
+import { type Names, Presence, type Topology } from '@spill/core';
 import type { NatsConnection } from '../nats/connect.js';
 import { type Requester, requesterOf } from '../nats/request.js';
 import { serveSubject } from '../nats/serve-subject.js';
@@ -29,25 +27,21 @@ export interface PresenceAnswer {
 
 const ROUND_MS = 1_000;
 const ANSWER_MS = 900;
-/** A round that begins this much later than it should shows that this process stood still. */
-const STALL_MS = 2_500;
 
 export class NodePresence {
-  private readonly heardAt = new Map<string, number>();
+  private readonly presence: Presence;
   private last: Topology | null = null;
-  private isolated = false;
-  private roundAt = performance.now();
   private timer: NodeJS.Timeout | null = null;
   private served: { drain(): Promise<void> } | null = null;
   private readonly request: Requester;
 
   constructor(private readonly options: NodePresenceOptions) {
     this.request = requesterOf(options.nc);
+    this.presence = new Presence(options.node, options.silenceMs, performance.now());
   }
 
   start(topology: Topology): void {
     this.last = topology;
-    this.forgive();
     const { nc, names, node, session } = this.options;
     this.served = serveSubject(nc, names.node(node, 'alive'), (_, respond) => {
       const answer: PresenceAnswer = { node, session, active: this.options.active() };
@@ -61,24 +55,14 @@ export class NodePresence {
     await this.served?.drain();
   }
 
-  /**
-   * The nodes that were heard of within `silenceMs`, this one among them. One that is seen in a topology for the first
-   * time has as long to be heard of: nobody is dead because nobody has asked yet.
-   */
+  /** The nodes that live, this one among them. */
   alive(topology: Topology | null = this.last): Set<string> {
-    const { node, silenceMs } = this.options;
-    const now = performance.now();
-    // Right after a standstill the round that forgives it may not have come yet.
-    if (now - this.roundAt > STALL_MS) this.forgive();
-    for (const { name } of topology?.nodes ?? []) if (!this.heardAt.has(name)) this.heardAt.set(name, now);
-    const heard = [...this.heardAt].filter(([, at]) => now - at < silenceMs).map(([name]) => name);
-    return new Set([node, ...heard]);
+    return this.presence.alive(namesOf(topology), performance.now());
   }
 
   private async round(): Promise<void> {
-    const now = performance.now();
-    if (now - this.roundAt > STALL_MS) this.forgive();
-    this.roundAt = now;
+    const others = namesOf(this.last).filter((name) => name !== this.options.node);
+    this.presence.beginRound(others, performance.now());
     const reading = this.options.topology().then(
       (topology) => {
         this.last = topology;
@@ -86,17 +70,10 @@ export class NodePresence {
       },
       () => false,
     );
-    const others = (this.last?.nodes ?? []).filter(({ name }) => name !== this.options.node);
-    for (const { name } of others) if (!this.heardAt.has(name)) this.heardAt.set(name, now);
-    const answered = await Promise.all(others.map(({ name }) => this.ask(name)));
-    const together = 1 + answered.filter(Boolean).length;
-    const majority = together * 2 > others.length + 1;
-    const read = await reading;
-    if (!read && !majority) this.isolated = true;
-    else if (read && this.isolated) {
-      this.isolated = false;
-      this.forgive();
-    }
+    const answers = await Promise.all(others.map((name) => this.ask(name)));
+    const answered = answers.filter(Boolean).length;
+    const topologyRead = await reading;
+    this.presence.endRound({ asked: others.length, answered, topologyRead }, performance.now());
   }
 
   private async ask(name: string): Promise<boolean> {
@@ -104,15 +81,13 @@ export class NodePresence {
       timeoutMs: ANSWER_MS,
     });
     if (outcome.outcome !== 'answer') return false;
-    this.heardAt.set(name, performance.now());
+    this.presence.heard(name, performance.now());
     return true;
   }
+}
 
-  private forgive(): void {
-    const now = performance.now();
-    this.roundAt = now;
-    for (const name of this.heardAt.keys()) this.heardAt.set(name, now);
-  }
+function namesOf(topology: Topology | null): string[] {
+  return (topology?.nodes ?? []).map(({ name }) => name);
 }
 
 /** Whether a node of this name answers: then another process must not take it. */

@@ -8,6 +8,7 @@ import {
   nextMove,
   type PoolLabels,
   reassignShard,
+  type ShardEntry,
   type ShardMove,
   type Topology,
   TopologyConflictError,
@@ -21,7 +22,8 @@ export interface ShardPlacerOptions {
   alive(topology: Topology): ReadonlySet<string>;
   /** Whether a shard's log has a leader and can be read. Never rejects. */
   logReachable(shard: number): Promise<boolean>;
-  onMove(move: ShardMove): Promise<void>;
+  /** Told at once: the next move does not wait for what comes of it. */
+  onMove(move: ShardMove): void;
   log(message: string): void;
 }
 
@@ -43,7 +45,7 @@ export class ShardPlacer {
     let newest = topology;
     const urgent = homeless(newest, placement);
     if (urgent.length > 0) {
-      const reachable = await this.reachable(urgent.map(({ id }) => id));
+      const reachable = await this.reachable(urgent);
       for (let move = nextMove(newest, placement, reachable, false); move; ) {
         const moved = await this.move(move);
         if (!moved) return;
@@ -68,7 +70,7 @@ export class ShardPlacer {
       const stored = await this.options.topology.change((newest) => reassignShard(newest, move));
       this.calmSince = performance.now();
       this.options.log(`shard ${move.shard} goes from node ${move.from} to ${move.to}: ${move.reason}`);
-      await this.options.onMove(move);
+      this.options.onMove(move);
       return stored;
     } catch (error) {
       if (error instanceof TopologyConflictError) return null;
@@ -76,9 +78,13 @@ export class ShardPlacer {
     }
   }
 
-  private async reachable(shards: readonly number[]): Promise<Set<number>> {
-    const answers = await Promise.all(shards.map((shard) => this.options.logReachable(shard)));
-    return new Set(shards.filter((_, i) => answers[i]));
+  /**
+   * A log with several copies elects its leader while its shard's process starts elsewhere, which waits for it there. The
+   * only copy may have gone with its node.
+   */
+  private async reachable(shards: readonly ShardEntry[]): Promise<Set<number>> {
+    const answers = await Promise.all(shards.map(({ id, replicas }) => replicas > 1 || this.options.logReachable(id)));
+    return new Set(shards.filter((_, i) => answers[i]).map(({ id }) => id));
   }
 
   private noteAlive(alive: ReadonlySet<string>): void {

@@ -9,6 +9,7 @@ import {
   decodeEmptyRequest,
   decodeFoldRequest,
   decodeRebalanceRequest,
+  decodeRemoveNodeRequest,
   decodeVerifyRequest,
   encodeBody,
   encodingOf,
@@ -18,7 +19,7 @@ import {
   SpillError,
   serviceErrorReply,
 } from '@spill/core';
-import type { RecordedAction } from '../nats/action-store.js';
+import type { RecordedAction } from '../client/operator-replies.js';
 import type { NatsConnection } from '../nats/connect.js';
 import { requesterOf } from '../nats/request.js';
 import { type ServiceRequest, startService } from '../nats/service.js';
@@ -43,6 +44,8 @@ export interface SupervisorOptions {
   createShard(request: { readonly pool: Pool; readonly node: string | null }): Promise<number>;
   /** Begins to close it. Resolves with the state it is in. */
   deleteShard(shard: number): Promise<string>;
+  /** Refused where it lives or has shards. */
+  removeNode(node: string): Promise<void>;
   rebalance(dryRun: boolean): Promise<Plan>;
   /** What was done, the newest first. */
   actions(): Promise<RecordedAction[]>;
@@ -91,10 +94,15 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
       const { shard } = decodeDeleteShardRequest(body);
       return { shard, state: await options.deleteShard(shard) };
     },
+    remove_node: async (body) => {
+      const { node } = decodeRemoveNodeRequest(body);
+      await options.removeNode(node);
+      return { node };
+    },
     rebalance: async (body) => {
       const { dryRun } = decodeRebalanceRequest(body);
       const { actions, notes } = await options.rebalance(dryRun);
-      return { dry_run: dryRun, actions: actions.map((action) => ({ ...action })), notes };
+      return { dry_run: dryRun, actions, notes };
     },
     actions: async (body) => {
       decodeEmptyRequest(body);

@@ -11,11 +11,14 @@ import {
   beginMigration,
   type DataTable,
   DataTableUnavailableError,
+  isDrainedIn,
   type Migration,
   type MigrationLimits,
   markClosed,
   markLogDeleted,
+  markRefolding,
   markRetired,
+  markRetiredDamaged,
   mayAccept,
   ownedSpans,
   removeDrained,
@@ -23,6 +26,7 @@ import {
   type Topology,
   TopologyConflictError,
   TransientDataTableError,
+  type Watermark,
 } from '@spill/core';
 import type { Lease } from '../nats/lease.js';
 import { isNatsAway } from '../nats/nats-away.js';
@@ -47,13 +51,19 @@ export interface TopologyKeeperOptions {
 
 const ROUND_MS = 250;
 const ANSWER_MS = 1_000;
+const RETIRED_LOOK_MS = 5_000;
+const DELETED_LOOK_MS = 30_000;
 
 export class TopologyKeeper {
   private readonly running = new Map<number, Promise<void>>();
   private readonly stopping = new AbortController();
+  /** When the watermark of a retired shard was last looked at, on the monotonic clock. */
+  private readonly lookedAtRetired = new Map<number, number>();
   private round: Promise<void> | null = null;
   private timers: NodeJS.Timeout[] = [];
   private lastTrouble = '';
+  /** Why the data table could not tell in this round. */
+  private tableTrouble: Error | null = null;
 
   constructor(private readonly options: TopologyKeeperOptions) {}
 
@@ -92,13 +102,27 @@ export class TopologyKeeper {
     // First of all: a shard that nobody runs takes nothing.
     await this.options.placer.round(topology);
     for (const { id } of topology.migrations) this.run(id);
-    await this.removeDrained(topology);
-    for (const shard of topology.shards) {
+    this.tableTrouble = null;
+    let troubled = false;
+    // One that waits, for the data table or for its process, holds no other one up.
+    const each = async <T>(all: Iterable<T>, work: (one: T) => Promise<void>): Promise<void> => {
+      for (const one of all) {
+        if (this.stopping.signal.aborted) return;
+        try {
+          await work(one);
+        } catch (error) {
+          troubled = true;
+          this.trouble(error as Error);
+        }
+      }
+    };
+    await each(new Set(topology.draining.map(({ shard }) => shard)), (shard) => this.removeDrained(topology, shard));
+    await each(topology.shards, async (shard) => {
       if (shard.state === 'closing') await this.close(topology, shard);
       else if (shard.state === 'closed') await this.retire(topology, shard);
-      else if (shard.state === 'retired' && !shard.logDeleted) await this.deleteLog(shard);
-    }
-    this.lastTrouble = '';
+      else if (shard.state === 'retired') await this.keepRetired(topology, shard);
+    });
+    if (!troubled) this.lastTrouble = '';
   }
 
   private run(id: number): void {
@@ -115,16 +139,25 @@ export class TopologyKeeper {
   private async watermark(topology: Topology, shard: number): Promise<number | null> {
     const answer = await this.options.ask(topology, shard, { ask: 'status' }, ANSWER_MS);
     if (answer?.answer === 'status' && answer.status.watermark !== null) return answer.status.watermark;
-    return (await this.options.table.watermark(shard))?.sequence ?? null;
+    return (await this.tableWatermark(shard))?.sequence ?? null;
   }
 
-  private async removeDrained(topology: Topology): Promise<void> {
-    for (const shard of new Set(topology.draining.map((draining) => draining.shard))) {
-      const watermark = await this.watermark(topology, shard);
-      if (watermark !== null) await this.options.topology.change((newest) => removeDrained(newest, shard, watermark));
-      // Nothing else may come there that would make a fold due.
-      await this.options.ask(topology, shard, { ask: 'fold' }, ANSWER_MS);
+  /** Where the data table does not answer, it is asked once a round: each time-out holds up the next one's placing. */
+  private async tableWatermark(shard: number): Promise<Watermark | null> {
+    if (this.tableTrouble) throw this.tableTrouble;
+    try {
+      return await this.options.table.watermark(shard);
+    } catch (error) {
+      this.tableTrouble = error as Error;
+      throw error;
     }
+  }
+
+  private async removeDrained(topology: Topology, shard: number): Promise<void> {
+    const watermark = await this.watermark(topology, shard);
+    if (watermark !== null) await this.options.topology.change((newest) => removeDrained(newest, shard, watermark));
+    // Nothing else may come there that would make a fold due.
+    await this.options.ask(topology, shard, { ask: 'fold' }, ANSWER_MS);
   }
 
   private async close(topology: Topology, shard: ShardEntry): Promise<void> {
@@ -154,12 +187,32 @@ export class TopologyKeeper {
     this.options.log(`shard ${shard.id} is folded to its end and retired`);
   }
 
-  /** Only once the retention has passed, and the data table still stands at the log's end. */
-  private async deleteLog(shard: ShardEntry): Promise<void> {
+  /**
+   * A retired shard's log stays until the retention has passed. Where the data table was set back to before its end, it
+   * is folded again first, by a process that it has for so long. Where the log is gone by then, transactions are lost.
+   */
+  private async keepRetired(topology: Topology, shard: ShardEntry): Promise<void> {
+    const looked = this.lookedAtRetired.get(shard.id);
+    const everyMs = shard.logDeleted ? DELETED_LOOK_MS : RETIRED_LOOK_MS;
+    if (!shard.refolding && looked !== undefined && performance.now() - looked < everyMs) return;
+    this.lookedAtRetired.set(shard.id, performance.now());
+    const watermark = await this.tableWatermark(shard.id);
+    if (shard.logDeleted) {
+      if (isDrainedIn(shard, watermark)) return;
+      const reason = `the data table was set back to record ${watermark?.sequence ?? 0}, and the log is deleted up to ${shard.drainedTo}`;
+      await this.change((newest) => markRetiredDamaged(newest, shard.id, reason));
+      this.options.log(`shard ${shard.id} is damaged: ${reason}`);
+      return;
+    }
+    if (watermark?.logId !== shard.logId || watermark.sequence < (shard.closedSequence ?? 0)) {
+      if (!shard.refolding) this.options.log(`the data table was set back: shard ${shard.id} is folded again`);
+      await this.change((newest) => markRefolding(newest, shard.id, true));
+      await this.options.ask(topology, shard.id, { ask: 'fold' }, ANSWER_MS);
+      return;
+    }
+    if (shard.refolding) await this.change((newest) => markRefolding(newest, shard.id, false));
     const age = Date.now() - Date.parse(shard.retiredAt ?? '');
     if (!(age >= this.options.logRetentionMs)) return;
-    const watermark = await this.options.table.watermark(shard.id);
-    if (!watermark || watermark.logId !== shard.logId || watermark.sequence < (shard.closedSequence ?? 0)) return;
     await this.options.deleteLog(shard.id);
     await this.change((newest) => markLogDeleted(newest, shard.id));
     this.options.log(`the log of shard ${shard.id} is deleted`);

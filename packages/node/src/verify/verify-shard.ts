@@ -18,6 +18,7 @@ import {
   compareRange,
   type Findings,
   type FoldTotals,
+  isDrainedIn,
   isStorableText,
   judgeExtra,
   judgeFoldTotals,
@@ -94,8 +95,13 @@ export class ShardVerification {
       end = await this.readEnd(log);
     } catch (error) {
       if (!(error instanceof LogMissingError)) throw error;
-      // The stream of a retired shard is deleted once all of it is folded.
+      // The stream of a retired shard is deleted once all of it is folded; the data table may have been set back since.
       if (entry.state !== 'retired') this.damaged(error.message);
+      else if (!isDrainedIn(entry, this.totals?.watermark)) {
+        this.damaged(
+          `${error.message}, and the data table has folded it up to ${this.watermark} of ${entry.drainedTo}`,
+        );
+      }
       return { report: this.report(0, 0), accepted: [], known: this.known };
     }
     // Folded on and purged between the two looks: what is kept belongs to a later watermark.

@@ -1,0 +1,42 @@
+import type { Run, Scenario, ScenarioResult } from '../scenario.js';
+import { type Bed, withBed } from '../support/bed.js';
+import { dearest } from '../support/dearest.js';
+import { inRounds, type Part } from '../support/rounds.js';
+import { onHot, over, Transactions } from '../support/transactions.js';
+
+const ROUNDS = 3;
+const ACCOUNTS = [1, 1_000, 1_000_000] as const;
+const TOTAL = 200_000;
+const WARM_UP = 60_000;
+const BATCH = 8_192;
+const IN_FLIGHT = 8;
+
+/** Whether a transaction costs more where there are more accounts: the intake, through the SDK. */
+export const accounts: Scenario = {
+  name: 'accounts',
+  seconds: 80,
+  run: (run) => withBed({ accounts: Math.max(...ACCOUNTS) }, (bed) => on(bed, run)),
+};
+
+async function on(bed: Bed, run: Run): Promise<ScenarioResult> {
+  const parts = ACCOUNTS.map((count): Part => {
+    const transactions = new Transactions(`n${count}-`, count === 1 ? onHot : over(count));
+    const burst = async (total: number) => {
+      const measured = await bed.burst(transactions.batches(total, BATCH), IN_FLIGHT);
+      await bed.foldAll();
+      return measured;
+    };
+    return {
+      name: `${count.toLocaleString('en-US')} accounts`,
+      warmUp: () => burst(WARM_UP),
+      measure: () => burst(TOTAL),
+    };
+  });
+  const measured = await inRounds(run, ROUNDS, parts);
+  run.says('comparing rows, ledger and log');
+  return {
+    figures: [dearest('accounts', measured)],
+    sizes: { rounds: ROUNDS, transactions_a_round: TOTAL, batch: BATCH, in_flight: IN_FLIGHT },
+    checked: [await bed.check()],
+  };
+}
