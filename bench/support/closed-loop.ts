@@ -3,7 +3,7 @@ import type { Measured } from './rounds.js';
 
 /**
  * Sends `requests` in order, `inFlight` of them at once, and resolves when the last one is answered. Everything is built
- * before the clock starts; `rows` is how many transactions a request holds.
+ * before the clock starts, and what that left is collected; `rows` is how many transactions a request holds.
  */
 export async function closedLoop<T>(
   requests: readonly T[],
@@ -21,6 +21,7 @@ export async function closedLoop<T>(
       latencies.record(performance.now() - sent);
     }
   };
+  globalThis.gc?.();
   const started = performance.now();
   await Promise.all(Array.from({ length: inFlight }, worker));
   const seconds = (performance.now() - started) / 1_000;

@@ -50,15 +50,15 @@ describe('the back-off of set-aside accounts', () => {
 });
 
 describe('the rest after a fold', () => {
-  const burst = { rows: 20_000, ms: 150, arrived: 60_000, waitingBytes: 0, waitingBytesMax: 1_000 };
+  const burst = { rows: 20_000, ms: 100, arrived: 60_000, waitingBytes: 0, waitingBytesMax: 1_000 };
 
   it('is none where folds keep up, nor once half of what may wait does', () => {
     expect(restAfterFold({ ...burst, arrived: 40_000 })).toBe(0);
     expect(restAfterFold({ ...burst, waitingBytes: 501 })).toBe(0);
   });
 
-  it('leaves the intake three quarters of the time in a burst, a second at most', () => {
-    expect(restAfterFold(burst)).toBe(450);
+  it('leaves the intake seven eighths of the time in a burst, a second at most', () => {
+    expect(restAfterFold(burst)).toBe(700);
     expect(restAfterFold({ ...burst, ms: 20_000 })).toBe(1_000);
   });
 });

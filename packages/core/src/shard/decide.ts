@@ -50,6 +50,9 @@ export interface Decision {
   readonly askLedger: readonly number[];
 }
 
+/** So many that their misses of the cache overlap, and so few that they are all still in it when their turn comes. */
+const LOOKED_UP_AHEAD = 256;
+
 const NO_STATUSES = new Uint8Array();
 const NO_FIRSTS: ReadonlyMap<number, FirstSeen> = new Map();
 
@@ -71,7 +74,7 @@ export function decide(state: ShardState, submit: Submit): Decision {
   const places = firstPlaces(batch.accounts);
   const inPool = poolTest(state);
   const ids = locateIds(known, batch);
-  const candidates = candidatesOf(known, batch, numbers, ids);
+  const candidates = new Uint32Array(LOOKED_UP_AHEAD);
   const within = new WithinBatch(batch, places, ids);
   const statuses = new Uint8Array(rows);
   const firsts = new Map<number, FirstSeen>();
@@ -79,6 +82,8 @@ export function decide(state: ShardState, submit: Submit): Decision {
   let stored = 0;
 
   for (let row = 0; row < rows; row++) {
+    const ahead = row % LOOKED_UP_AHEAD;
+    if (ahead === 0) lookUpAhead(known, batch, numbers, ids, row, candidates);
     const place = batchAccount(batch, row);
     const amountAt = batch.amountsAt + 8 * row;
     const amountLow = view.getUint32(amountAt, true);
@@ -90,7 +95,7 @@ export function decide(state: ShardState, submit: Submit): Decision {
     const hash = ids.hashes[row] as number;
     const idFrom = ids.starts[row] as number;
     const idTo = ids.starts[row + 1] as number;
-    const entry = candidates[row] === NONE ? NONE : known.find(numbers[place] as number, hash, bytes, idFrom, idTo);
+    const entry = candidates[ahead] === NONE ? NONE : known.find(numbers[place] as number, hash, bytes, idFrom, idTo);
     if (entry !== NONE) {
       const first = {
         shard: state.shard,
@@ -212,14 +217,20 @@ function firstPlaces(accounts: readonly string[]): Uint16Array {
   return places;
 }
 
-/** For each row, `NONE` where its key is certainly not known. */
-function candidatesOf(known: KnownIds, batch: Batch, numbers: Int32Array, ids: LocatedIds): Uint32Array {
-  const candidates = new Uint32Array(batch.rows);
-  for (let row = 0; row < batch.rows; row++) {
+/** For each row from `from` on, `NONE` where its key is certainly not known. */
+function lookUpAhead(
+  known: KnownIds,
+  batch: Batch,
+  numbers: Int32Array,
+  ids: LocatedIds,
+  from: number,
+  candidates: Uint32Array,
+): void {
+  const to = Math.min(batch.rows, from + LOOKED_UP_AHEAD);
+  for (let row = from; row < to; row++) {
     const number = numbers[batchAccount(batch, row)] as number;
-    candidates[row] = number < 0 ? NONE : known.candidate(number, ids.hashes[row] as number);
+    candidates[row - from] = number < 0 ? NONE : known.candidate(number, ids.hashes[row] as number);
   }
-  return candidates;
 }
 
 /** The rows of one batch that were accepted so far, by (account, id): a small open-addressing table. */
