@@ -1,6 +1,7 @@
 /**
- * Which entries have a hash: a table of 256 partitions, open addressing each. A partition grows by itself, so that no
- * insertion pays for rehashing everything.
+ * Which entries have a hash: a table of 256 partitions, open addressing each. A partition grows by itself, and each at
+ * a share of its own: hashes fill them evenly, so with one share for all they would all grow at once, and everybody
+ * would wait while everything is rehashed.
  *
  * A partition holds pairs of an entry and its hash, so that neither probing nor growing touches the entries themselves:
  * each of those would be a miss of the cache.
@@ -9,17 +10,23 @@ export const NONE = 0xffff_ffff;
 
 const PARTITIONS = 256;
 const PARTITION_PAIRS_MIN = 16;
+/** A partition grows once 7/16 of its pairs are used, the first one, to 11/16, the last. */
+const FULL_SHARE_MIN = 7 / 16;
+const FULL_SHARE_MAX = 11 / 16;
 
 interface Partition {
+  readonly fullShare: number;
   pairs: Uint32Array;
   used: number;
+  usedMax: number;
 }
 
 export class EntryTable {
-  private readonly partitions: Partition[] = Array.from({ length: PARTITIONS }, () => ({
-    pairs: new Uint32Array(2 * PARTITION_PAIRS_MIN).fill(NONE),
-    used: 0,
-  }));
+  private readonly partitions: Partition[] = Array.from({ length: PARTITIONS }, (_, i) => {
+    const fullShare = FULL_SHARE_MIN + ((FULL_SHARE_MAX - FULL_SHARE_MIN) * i) / (PARTITIONS - 1);
+    const pairs = new Uint32Array(2 * PARTITION_PAIRS_MIN).fill(NONE);
+    return { fullShare, pairs, used: 0, usedMax: Math.floor(fullShare * PARTITION_PAIRS_MIN) };
+  });
 
   /** The pairs among which a hash lies: from `homeOf` on, two at a time and round the end, up to the first `NONE`. */
   pairs(hash: number): Uint32Array {
@@ -28,8 +35,7 @@ export class EntryTable {
 
   insert(hash: number, entry: number): void {
     const partition = this.partitions[hash >>> 24]!;
-    // At most two thirds of the pairs are used.
-    if (partition.used * 3 >= partition.pairs.length) partition.pairs = grown(partition.pairs);
+    if (partition.used === partition.usedMax) grow(partition);
     put(partition.pairs, hash, entry);
     partition.used += 1;
   }
@@ -68,11 +74,13 @@ function put(pairs: Uint32Array, hash: number, entry: number): void {
   pairs[at + 1] = hash;
 }
 
-function grown(from: Uint32Array): Uint32Array {
+function grow(partition: Partition): void {
+  const from = partition.pairs;
   const pairs = new Uint32Array(from.length * 2).fill(NONE);
   for (let at = 0; at < from.length; at += 2) {
     const entry = from[at] as number;
     if (entry !== NONE) put(pairs, from[at + 1] as number, entry);
   }
-  return pairs;
+  partition.pairs = pairs;
+  partition.usedMax = Math.floor((partition.fullShare * pairs.length) / 2);
 }
