@@ -7,7 +7,8 @@ interface Connection {
 }
 
 /**
- * `COPY … FROM STDIN` of data that is already in memory, sent in one go, as a query for `client.query`.
+ * `COPY … FROM STDIN` of rows that are made as they are sent, a chunk at a time, as a query for `client.query`. Between
+ * two chunks everything else has its turn, and the server works on one while the next is made.
  *
  * `pg-copy-streams` is made for streams: where the server refuses the rows (here a normal thing: a duplicate key)
  * while the socket is still draining, it writes on to a connection that it has let go, and the process ends.
@@ -15,13 +16,19 @@ interface Connection {
 export class CopyIn implements Submittable {
   readonly done: Promise<void>;
   private settle!: (error?: Error) => void;
+  private isOver = false;
+  private failure: Error | null = null;
 
   constructor(
     private readonly text: string,
-    private readonly data: Buffer,
+    private readonly chunks: Iterator<Buffer>,
   ) {
     this.done = new Promise((resolve, reject) => {
-      this.settle = (error) => (error === undefined ? resolve() : reject(error));
+      this.settle = (error) => {
+        this.isOver = true;
+        if (error === undefined) resolve();
+        else reject(this.failure ?? error);
+      };
     });
   }
 
@@ -33,12 +40,7 @@ export class CopyIn implements Submittable {
   }
 
   handleCopyInResponse(connection: Connection): void {
-    const header = Buffer.allocUnsafe(5);
-    header.write('d', 0, 'latin1');
-    header.writeUInt32BE(this.data.length + 4, 1);
-    connection.stream.write(header);
-    connection.stream.write(this.data);
-    connection.stream.write(COPY_DONE);
+    this.sendNext(connection.stream);
   }
 
   handleCommandComplete(): void {}
@@ -52,6 +54,32 @@ export class CopyIn implements Submittable {
     this.callback();
     this.settle(error);
   }
+
+  /** Nothing is sent once the server has refused the rows: the connection is somebody else's then. */
+  private sendNext(stream: Connection['stream']): void {
+    if (this.isOver) return;
+    let next: IteratorResult<Buffer>;
+    try {
+      next = this.chunks.next();
+    } catch (error) {
+      // The server undoes what it has, and answers with an error.
+      this.failure = error as Error;
+      stream.write(COPY_FAIL);
+      return;
+    }
+    if (next.done === true) {
+      stream.write(COPY_DONE);
+      return;
+    }
+    const header = Buffer.allocUnsafe(5);
+    header.write('d', 0, 'latin1');
+    header.writeUInt32BE(next.value.length + 4, 1);
+    stream.write(header);
+    stream.write(next.value);
+    setImmediate(() => this.sendNext(stream));
+  }
 }
 
 const COPY_DONE = Buffer.from([0x63, 0, 0, 0, 4]);
+/** Without a reason: the error that is told is the one that was met here. */
+const COPY_FAIL = Buffer.from([0x66, 0, 0, 0, 5, 0]);

@@ -6,7 +6,11 @@ import type { LedgerBatch } from './ledger-batch.js';
 
 const COLUMNS = 'account, id, amount, timestamp, shard, log_id, sequence, record_index, state, reason, detail';
 const COLUMN_COUNT = 11;
-const SIGNATURE = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1');
+/** Signature, flags, length of the header's extension. */
+const HEADER = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1');
+const TRAILER = Buffer.from([0xff, 0xff]);
+/** Some milliseconds' work, between which the shard answers. */
+const CHUNK_ROWS = 2_000;
 /** Everything of a row but its texts: column count, lengths, numbers, log id, state. */
 const FIXED_BYTES = 2 + 4 * COLUMN_COUNT + 8 + 8 + 4 + 16 + 8 + 4 + 'written_off'.length;
 
@@ -15,30 +19,47 @@ const FIXED_BYTES = 2 + 4 * COLUMN_COUNT + 8 + 8 + 4 + 16 + 8 + 4 + 'written_off
  * one of the keys is there already: call it under a savepoint.
  */
 export async function copyLedgerRows(client: pg.PoolClient, batch: LedgerBatch): Promise<void> {
-  const copy = new CopyIn(`COPY spill.ledger (${COLUMNS}) FROM STDIN WITH (FORMAT binary)`, encode(batch));
+  const copy = new CopyIn(`COPY spill.ledger (${COLUMNS}) FROM STDIN WITH (FORMAT binary)`, chunksOf(batch));
   client.query(copy);
   await copy.done;
 }
 
-function encode({ request, groups, storable, refused }: LedgerBatch): Buffer {
-  const { rows } = request;
+function* chunksOf(batch: LedgerBatch): Generator<Buffer> {
+  const { request, groups, storable, refused } = batch;
   // By account, as the ledger's indexes are: neighbouring rows then meet the same pages.
   const ordered = byAccount(storable, groups);
-  const accounts = groups.accounts.map((account) => withLength(Buffer.from(account)));
-  const endings = groups.accounts.map((account) => ending(refused.get(account)));
-  const place = Buffer.concat([
-    withLength(int4(request.shard)),
-    withLength(Buffer.from(request.from.logId.padStart(32, '0'), 'hex')),
-  ]);
+  const texts: GroupTexts = {
+    accounts: groups.accounts.map((account) => withLength(Buffer.from(account))),
+    endings: groups.accounts.map((account) => ending(refused.get(account))),
+    place: Buffer.concat([
+      withLength(int4(request.shard)),
+      withLength(Buffer.from(request.from.logId.padStart(32, '0'), 'hex')),
+    ]),
+  };
+  yield HEADER;
+  for (let from = 0; from < ordered.length; from += CHUNK_ROWS) {
+    yield encode(batch, ordered.subarray(from, from + CHUNK_ROWS), texts);
+  }
+  yield TRAILER;
+}
 
-  let size = SIGNATURE.length + 2;
-  for (const row of ordered) {
+/** What the rows of one account share, by the place of the account, and what all rows do. */
+interface GroupTexts {
+  readonly accounts: readonly Buffer[];
+  readonly endings: readonly Buffer[];
+  readonly place: Buffer;
+}
+
+function encode({ request, groups }: LedgerBatch, chunk: Int32Array, { accounts, endings, place }: GroupTexts): Buffer {
+  const { rows } = request;
+  let size = 0;
+  for (const row of chunk) {
     const group = groups.places[row]!;
     size += FIXED_BYTES + accounts[group]!.length + rows.ids[row]!.length * 3 + endings[group]!.length;
   }
   const buffer = Buffer.allocUnsafe(size);
-  let at = SIGNATURE.copy(buffer);
-  for (const row of ordered) {
+  let at = 0;
+  for (const row of chunk) {
     const group = groups.places[row]!;
     at = buffer.writeInt16BE(COLUMN_COUNT, at);
     at += accounts[group]!.copy(buffer, at);
@@ -56,7 +77,6 @@ function encode({ request, groups, storable, refused }: LedgerBatch): Buffer {
     at = buffer.writeInt32BE(rows.indexes[row]!, at);
     at += endings[group]!.copy(buffer, at);
   }
-  at = buffer.writeInt16BE(-1, at);
   return buffer.subarray(0, at);
 }
 

@@ -2,6 +2,7 @@
  * What a shard still has to fold, beyond a watermark: from the known ids, which hold every transaction that is not
  * forgotten; and from the log itself where the data table was set back to before what is forgotten.
  */
+import { setImmediate } from 'node:timers/promises';
 import {
   type AcceptedRow,
   acceptedRows,
@@ -22,6 +23,8 @@ export interface FoldRange {
   readonly to: { readonly sequence: number; readonly number: number; readonly hash: string };
   readonly rows: FoldRows;
 }
+
+const ROWS_AT_ONCE = 4_096;
 
 interface FoldColumns {
   accounts: string[];
@@ -64,15 +67,18 @@ export class FoldSource {
     const from = this.known.firstAfter(watermark);
     const to = this.known.firstAfter(sequence);
     this.pending.beginFold(sequence, from, to);
-    return { marks: taken.marks, to: { sequence, number, hash }, rows: this.rowsAt(from, to) };
+    return { marks: taken.marks, to: { sequence, number, hash }, rows: await this.rowsAt(from, to) };
   }
 
-  private rowsAt(from: number, to: number): FoldRows {
+  /** Nothing of these is swept meanwhile: what is not folded is pinned. */
+  private async rowsAt(from: number, to: number): Promise<FoldRows> {
     const { known } = this;
     const columns = emptyColumns();
     let sequence = -1;
     let index = 0;
     for (let place = from; place < to; place++) {
+      // The shard answers in between.
+      if (place > from && (place - from) % ROWS_AT_ONCE === 0) await setImmediate();
       const entry = known.at(place);
       const at = known.sequence(entry);
       index = at === sequence ? index + 1 : 0;
