@@ -31,9 +31,9 @@ export function repairedShard(topology: Topology, shard: number, repaired: Repai
   const { logId, ledgerId, state, sequence } = repaired;
   const assignment = Math.max(entry.assignment, repaired.assignmentAbove) + 1;
   const { closedSequence: _closedSequence, drainedTo, ...open } = { ...kept, logId, ledgerId, state, assignment };
+  // What is kept is folded again, and ends with that record: beyond it there is nothing to be drained of.
   const next: ShardEntry = {
     ...open,
-    // What is kept is folded again, and ends with that record.
     ...(drainedTo !== undefined && { drainedTo: Math.min(drainedTo, sequence) }),
     ...(state === 'closed' && { closedSequence: sequence }),
   };
@@ -41,5 +41,10 @@ export function repairedShard(topology: Topology, shard: number, repaired: Repai
     ...topology,
     epoch: Math.max(topology.epoch, repaired.epochAbove) + 1,
     shards: topology.shards.map((other) => (other.id === shard ? next : other)),
+    draining: topology.draining.map((draining) =>
+      draining.shard === shard
+        ? { ...draining, sealedSequence: Math.min(draining.sealedSequence, sequence) }
+        : draining,
+    ),
   };
 }
