@@ -180,7 +180,7 @@ export function encodeSubmitReply(
 function resultAsJson(result: SubmitResult): string {
   const id = JSON.stringify(result.id);
   if (result.status === 'rejected') {
-    return `{"id":${id},"status":"rejected","error":${JSON.stringify(boundedError(result.error))}}`;
+    return `{"id":${id},"status":"rejected","error":${boundedError(result.error).json}}`;
   }
   const { status, shard, sequence, timestamp } = result;
   return `{"id":${id},"status":"${status}","shard":${shard},"sequence":${sequence},"timestamp":${timestamp}}`;
@@ -188,7 +188,7 @@ function resultAsJson(result: SubmitResult): string {
 
 function resultForMessagePack(result: SubmitResult): Record<string, unknown> {
   if (result.status === 'rejected') {
-    return { id: result.id, status: 'rejected', error: boundedError(result.error) };
+    return { id: result.id, status: 'rejected', error: boundedError(result.error).wire };
   }
   const { id, status, shard, sequence, timestamp } = result;
   return {
@@ -200,14 +200,26 @@ function resultForMessagePack(result: SubmitResult): Record<string, unknown> {
   };
 }
 
-/** The error of one result, its message cut where it would break the bound on the reply. */
-function boundedError(error: SpillError): WireError {
+interface BoundedError {
+  readonly wire: WireError;
+  readonly json: string;
+}
+
+/** Where a batch is refused as a whole, its results share one error. */
+const bounded = new WeakMap<SpillError, BoundedError>();
+
+/** The error of a result, its message cut where it would break the bound on the reply. */
+function boundedError(error: SpillError): BoundedError {
+  const known = bounded.get(error);
+  if (known) return known;
   const wire = error.toWire();
   let { message } = wire;
   while (Buffer.byteLength(JSON.stringify(message)) > MESSAGE_BYTES_MAX) {
     message = `${message.slice(0, Math.floor(message.length * 0.9)).replace(/\p{Surrogate}$/u, '')}…`;
   }
-  return { ...wire, message };
+  const told = { wire: { ...wire, message }, json: JSON.stringify({ ...wire, message }) };
+  bounded.set(error, told);
+  return told;
 }
 
 /** The fields of a transaction for a request in MessagePack. */

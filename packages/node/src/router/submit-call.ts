@@ -42,6 +42,11 @@ export class SubmitCall {
     this.settle(index, { id: (this.transactions[index] as StampedTransaction).id, status: 'rejected', error });
   }
 
+  /** What is in doubt of a transaction, without noting anything for one that has had no trouble. */
+  doubt(index: number): Doubt {
+    return this.troubles?.get(index)?.doubt ?? 'clear';
+  }
+
   trouble(index: number): Trouble {
     this.troubles ??= new Map();
     let trouble = this.troubles.get(index);

@@ -304,10 +304,10 @@ export class Submitter {
     // One for all of them: making a thousand errors takes a router longer than all else about a refused batch.
     const errors = new Map<GiveUpCode, SpillError>();
     for (const row of rows) {
-      const trouble = row.call.trouble(row.index);
-      const rule = ATTEMPT_RULES[event][trouble.doubt];
-      trouble.attempts += 1;
+      const rule = ATTEMPT_RULES[event][row.call.doubt(row.index)];
       if (rule.step === 'look') {
+        const trouble = row.call.trouble(row.index);
+        trouble.attempts += 1;
         trouble.doubt = rule.doubt;
         goOn.push(row);
       } else {
