@@ -1,6 +1,5 @@
 /** The process of one shard. Started by a node with one assignment; ends for good when that is over. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
 import {
   Names,
   ReplyCode,
@@ -24,6 +23,7 @@ import type { StartShard } from '../process/messages.js';
 import { answerQuestion, packAnswer } from './answer-questions.js';
 import { askForChunk } from './ask-for-chunk.js';
 import { wallMicros } from './clock.js';
+import { letSmallHeapGrow } from './heap-growth.js';
 import { LogRefusesError, openShard } from './open-shard.js';
 import { RecordMarks } from './record-marks.js';
 import { RefoldingMark } from './refolding-mark.js';
@@ -35,13 +35,6 @@ import { readWitnessFiles, WitnessFile } from './witness-file.js';
 const CLOSE_MS = 1_000;
 const LEADER_WAIT_MS = 10_000;
 const LEADER_POLL_MS = 100;
-
-/**
- * V8 collects all garbage once what lives has grown by a part of the heap. A shard's heap is small, since what it knows
- * lies in columns outside; but these count as growth, so under load there were ten such collections a second, a fifth
- * of the processor time. The heap may grow by this many hundredths of itself; V8's own choice lies between 30 and 300.
- */
-setFlagsFromString('--heap-growing-percent=300');
 
 const channel = await openChildChannel('shard');
 run(channel).catch((error: Error) => {
@@ -65,7 +58,10 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
   let opening: ShardStatus = openingStatus(start, 'opening', null);
   let draining = false;
 
-  const heartbeat = (): void => channel.send({ type: 'heartbeat', status: shard?.status() ?? opening });
+  const heartbeat = (): void => {
+    channel.send({ type: 'heartbeat', status: shard?.status() ?? opening });
+    letSmallHeapGrow();
+  };
   // A log is lost at such ends if ever, and the witness's file may still lack the record that was acknowledged last.
   const failed = (error: Error): void => {
     heartbeat();
