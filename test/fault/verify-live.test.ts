@@ -10,6 +10,8 @@ import { startNode, type TestNode } from '../support/spill-node.js';
 
 // biome-ignore lint/suspicious/noUndeclaredEnvVars: turbo does not run the tests.
 const LOOKS = process.env.SOAK === '1' ? 40 : 3;
+/** Of hundreds of thousands of transactions, while hundreds of clients send more and shards are killed. */
+const VERIFY_MS = 300_000;
 
 let postgres: TestPostgres;
 let node: TestNode | null = null;
@@ -28,12 +30,12 @@ afterAll(() => postgres.stop());
 const RIGHT = { lost: 0, duplicated: 0, mismatched: 0, damaged: 0, drift: 0, ok: true };
 
 describe('verify', () => {
-  test('under load', { timeout: 60_000 + LOOKS * 40_000 }, async () => {
+  test('under load', { timeout: 60_000 + LOOKS * 60_000 }, async () => {
     const databaseUrl = await databaseWithAccounts(postgres, 'verify_live', PREFIXES);
     const connection = { connectionString: databaseUrl };
     node = await startNode({ databaseUrl, args: ['--apply-schema'] });
     const client = await LoadClient.open(node.natsUrl);
-    const verify = (): Promise<VerifyReport> => askOperator(client.nc, 'spill.supervisor.verify', {});
+    const verify = (): Promise<VerifyReport> => askOperator(client.nc, 'spill.supervisor.verify', {}, VERIFY_MS);
     try {
       const seed = newSeed('verify under load');
       const random = new Random(seed);
@@ -49,7 +51,7 @@ describe('verify', () => {
         await load.flows();
       }
       await load.finish();
-      await askOperator(client.nc, 'spill.supervisor.fold', {});
+      await askOperator(client.nc, 'spill.supervisor.fold', {}, VERIFY_MS);
 
       const quiet = await verify();
       expect(quiet, JSON.stringify(quiet.examples)).toMatchObject({ ...RIGHT, pending: 0 });
