@@ -35,3 +35,18 @@ test('a log that reaches past the seal keeps it', () => {
   expect(repaired.draining.map(({ sealedSequence }) => sealedSequence)).toEqual([9, 9]);
   expect(repaired.shards.find(({ id }) => id === 1)).toMatchObject({ drainedTo: 7 });
 });
+
+test('a move under way from or to it is aborted; others, and what is committed, go on', () => {
+  const move = { pool: 'credit', slots: [{ from: 0, to: 1 }] } as const;
+  const topology: Topology = {
+    ...damaged(),
+    migrations: [
+      { ...move, id: 1, source: 1, target: 4, state: 'copying' },
+      { ...move, id: 2, source: 4, target: 1, state: 'copying' },
+      { ...move, id: 3, source: 1, target: 4, state: 'committed' },
+      { ...move, id: 4, source: 4, target: 5, state: 'copying' },
+    ] as unknown as Topology['migrations'],
+  };
+  const { migrations } = repairedShard(topology, 1, { ...ACCEPTED, sequence: 4 });
+  expect(migrations.map(({ state }) => state)).toEqual(['aborted', 'aborted', 'committed', 'copying']);
+});

@@ -72,7 +72,10 @@ export function brokenConnectionCases(b: Workbench): void {
       await throughProxy(500);
       const request = foldOf(startOf(1), [['a', '1', 5n]]);
       proxy.blackHoleAt('UPDATE "accounts"');
+      const began = performance.now();
       await expect(b.table.fold(request)).rejects.toThrow(DataTableUnavailableError);
+      // A statement's own bound and 5 s for its answer, waited for once.
+      expect(performance.now() - began).toBeLessThan(9_000);
       proxy.pass();
       await expect.poll(async () => (await b.table.fold(request)).outcome).toBe('folded');
       expect(await b.balances()).toEqual({ a: '5' });

@@ -41,6 +41,12 @@ export function repairedShard(topology: Topology, shard: number, repaired: Repai
     ...topology,
     epoch: Math.max(topology.epoch, repaired.epochAbove) + 1,
     shards: topology.shards.map((other) => (other.id === shard ? next : other)),
+    // What a commit under way rests on, its seal or what was adopted, may be among what was lost.
+    migrations: topology.migrations.map((migration) =>
+      migration.state === 'copying' && (migration.source === shard || migration.target === shard)
+        ? { ...migration, state: 'aborted' as const }
+        : migration,
+    ),
     draining: topology.draining.map((draining) =>
       draining.shard === shard
         ? { ...draining, sealedSequence: Math.min(draining.sealedSequence, sequence) }

@@ -111,6 +111,8 @@ async function connect(pool: pg.Pool): Promise<pg.PoolClient> {
 
 /** Returns the error that makes the connection unfit for further use, if there is one. */
 async function rollBack(client: pg.PoolClient, error: unknown): Promise<Error | undefined> {
+  // What ended a savepoint has become the port's error. Asking a silent server would wait for the time-out once more.
+  if (error instanceof DataTableUnavailableError) return error;
   if (classifyError(error) === 'unavailable') return error instanceof Error ? error : new Error(String(error));
   try {
     await client.query('ROLLBACK');

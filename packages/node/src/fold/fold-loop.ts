@@ -165,6 +165,8 @@ export class FoldLoop {
         return 0;
       }
       range = await this.ports.source.next(this.at, FOLD_ROWS_MAX, this.marksMax);
+      // It may have taken several turns, and a damage noticed meanwhile ends all folds.
+      if (this.stopped) return 0;
       if (!range) {
         this.reach();
         return 0;

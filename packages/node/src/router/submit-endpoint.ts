@@ -26,7 +26,11 @@ export async function answerSubmit(
   return encodeSubmitReply(inRequestOrder(request, results), request.single, request.encoding);
 }
 
-/** Puts the results of the valid transactions between those of the refused ones; errors of a batch name the place. */
+/**
+ * Puts the results of the valid transactions between those of the refused ones. An error that is a transaction's own
+ * names its place in the batch. One that asks to try again is a shard's or this router's, and all its rows share it:
+ * making a thousand of them takes longer than all else about a batch that is refused.
+ */
 function inRequestOrder(request: SubmitRequest, results: readonly SubmitResult[]): readonly SubmitResult[] {
   if (request.single) return results;
   if (request.refused.size === 0) {
@@ -39,7 +43,8 @@ function inRequestOrder(request: SubmitRequest, results: readonly SubmitResult[]
 }
 
 function withPlace(result: SubmitResult, index: number): SubmitResult {
-  if (result.status !== 'rejected' || result.error.message.startsWith('transactions[')) return result;
+  if (result.status !== 'rejected' || result.error.retryable) return result;
+  if (result.error.message.startsWith('transactions[')) return result;
   const { code, message, retryAfterMs } = result.error;
   const details = retryAfterMs === undefined ? {} : { retryAfterMs };
   return { ...result, error: new SpillError(code, `transactions[${index}]: ${message}`, details) };
