@@ -21,6 +21,11 @@ const REST_MS_MAX = 1_000;
  * then take an eighth of the time, until the burst is over or half of what may wait does.
  */
 export function restAfterFold({ rows, ms, arrived, waitingBytes, waitingBytesMax }: FoldedBurst): number {
-  if (arrived <= BURST * rows || waitingBytes > waitingBytesMax / 2) return 0;
+  if (arrived <= BURST * rows || endsRest(waitingBytes, waitingBytesMax)) return 0;
   return Math.min(REST * ms, REST_MS_MAX);
+}
+
+/** Whether so much waits that there is no rest, also where one has begun. */
+export function endsRest(waitingBytes: number, waitingBytesMax: number): boolean {
+  return waitingBytes > waitingBytesMax / 2;
 }

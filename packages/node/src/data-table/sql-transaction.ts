@@ -8,7 +8,10 @@ export interface TransactionLimits {
   readonly lockMsMax: number;
   /** How long one statement may run. */
   readonly statementMsMax: number;
-  /** After which the server ends a session that holds a transaction and says nothing (a stopped process). */
+  /**
+   * After which the server ends a session that holds a transaction and says nothing between two statements (a stopped
+   * process). In the middle of a COPY it waits for the rest, until the socket is closed.
+   */
   readonly idleMsMax: number;
 }
 

@@ -18,6 +18,7 @@ import {
   type DataTable,
   DataTableSchemaError,
   DataTableUnavailableError,
+  endsRest,
   type FoldFailure,
   type FoldOutcome,
   nextFoldAttempt,
@@ -113,7 +114,12 @@ export class FoldLoop {
 
   /** More was acknowledged. */
   notify(): void {
-    if (this.pausing) return;
+    if (this.pausing) {
+      // A rest, where nothing failed.
+      const isRest = this.error === null;
+      if (isRest && endsRest(this.ports.backlog().bytes, this.settings.pendingBytesMax)) this.wakeUp();
+      return;
+    }
     const { rows } = this.ports.backlog();
     if (rows >= this.settings.foldCount) this.wakeUp();
     else if (this.wake && !this.timer) this.arm();
