@@ -13,6 +13,9 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startPostgres, type TestPostgres } from '../support/postgres.js';
 import { cleanEnv, runNode, SPILL_NODE, type StartNode, startNode, type TestNode } from '../support/spill-node.js';
 
+/** The client's own bound, one second, is short on a busy machine. */
+const PATIENT = { timeout: 30_000 };
+
 const nodes: TestNode[] = [];
 const folders: string[] = [];
 
@@ -206,7 +209,7 @@ describe('a node on its own', () => {
     await node.restart();
     await withClient(node, async (nc) => {
       expect((await topologyOf(nc)).shards.map(({ state }) => state)).toEqual(['damaged', 'open', 'open']);
-      const fold = await nc.request('spill.supervisor.fold', '{"shard": 1}');
+      const fold = await nc.request('spill.supervisor.fold', '{"shard": 1}', PATIENT);
       expect(fold.json<{ error: { code: string } }>().error.code).toBe('conflict');
     });
   });
@@ -420,7 +423,9 @@ describe('a server of its own', () => {
     const node = await start({ args: ['--nats', owner.natsUrl, '--accept-unverified-sync', '--prefix', 'loose'] });
     expect(node.stdout()).toContain('sync unverified');
     await withClient(node, async (nc) => {
-      const topology = (await nc.request('loose.supervisor.topology', '{}')).json<{ nodes: { labels: object }[] }>();
+      const topology = (await nc.request('loose.supervisor.topology', '{}', PATIENT)).json<{
+        nodes: { labels: object }[];
+      }>();
       expect(topology.nodes[0]?.labels).toEqual({ sync: 'unverified' });
     });
   });
@@ -461,7 +466,7 @@ describe('the database', () => {
     const node = await start({ dataDir, databaseUrl, args: ['--apply-schema'] });
     await withClient(node, async (nc) => {
       expect((await submit(nc, 't1')).status).toBe('stored');
-      await nc.request('spill.supervisor.fold', '{}', { timeout: 30_000 });
+      await nc.request('spill.supervisor.fold', '{}', PATIENT);
     });
     expect((await client.query('SELECT balance FROM accounts')).rows).toEqual([{ balance: '105' }]);
     await client.end();
@@ -482,7 +487,7 @@ describe('the database', () => {
       expect((await submit(nc, 't1')).status).toBe('stored');
       await postgres.restart();
       await until('it is prepared', () => node.stderr().includes('the database is there and prepared'));
-      await nc.request('spill.supervisor.fold', '{}', { timeout: 30_000 });
+      await nc.request('spill.supervisor.fold', '{}', PATIENT);
     });
     const after = new pg.Client(databaseUrl);
     await after.connect();
@@ -498,24 +503,24 @@ describe('operators', () => {
     nodes.push(node);
     await withClient(node, async (nc) => {
       await submit(nc, 't1');
-      const fold = (await nc.request('spill.supervisor.fold', '{}', { timeout: 30_000 })).json();
+      const fold = (await nc.request('spill.supervisor.fold', '{}', PATIENT)).json();
       expect(fold).toEqual({ folded: expect.any(Number), set_aside: expect.any(Number) });
-      const verified = (await nc.request('spill.supervisor.verify', '{}', { timeout: 30_000 })).json();
+      const verified = (await nc.request('spill.supervisor.verify', '{}', PATIENT)).json();
       expect(verified).toMatchObject({ checked: 1, lost: 0, duplicated: 0, mismatched: 0, damaged: 0, ok: true });
       await until('figures of each shard', async () => {
-        const reply = (await nc.request('spill.supervisor.performance', '{}')).json<{
+        const reply = (await nc.request('spill.supervisor.performance', '{}', PATIENT)).json<{
           shards: { shard: number; pid: number; memory_bytes: number | null; transactions_per_s: number | null }[];
         }>();
         return reply.shards.length === 3 && reply.shards.every((shard) => shard.transactions_per_s !== null);
       });
-      const made = await nc.request('spill.supervisor.create_shard', '{"pool": "credit"}', { timeout: 30_000 });
+      const made = await nc.request('spill.supervisor.create_shard', '{"pool": "credit"}', PATIENT);
       expect(made.json()).toEqual({ shard: 4 });
-      const refused = await nc.request('spill.supervisor.delete_shard', '{"shard": 2}');
+      const refused = await nc.request('spill.supervisor.delete_shard', '{"shard": 2}', PATIENT);
       expect(refused.headers?.get('Nats-Service-Error-Code')).toBe('409');
       expect(refused.json<{ error: { code: string } }>().error.code).toBe('conflict');
-      const unknown = await nc.request('spill.supervisor.fold', '{"shard": 99}');
+      const unknown = await nc.request('spill.supervisor.fold', '{"shard": 99}', PATIENT);
       expect(unknown.json<{ error: { code: string } }>().error.code).toBe('not_found');
-      const malformed = await nc.request('spill.supervisor.topology', '{"x": 1}');
+      const malformed = await nc.request('spill.supervisor.topology', '{"x": 1}', PATIENT);
       expect(malformed.json<{ error: { code: string } }>().error.code).toBe('malformed');
     });
   });

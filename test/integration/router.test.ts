@@ -378,7 +378,7 @@ describe('a router whose shard is not where it was', () => {
         code: 'overloaded',
         retryable: true,
         retry_after_ms: 250,
-        message: expect.stringMatching(/^transactions\[1\]: /),
+        message: expect.stringMatching(/^shard 1 .*pending bytes/),
       },
     });
     expect(credit.requests).toHaveLength(1);
