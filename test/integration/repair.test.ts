@@ -29,10 +29,10 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createLog, JetStreamLog } from '../../packages/node/dist/nats/log.js';
 import { provideNatsServer } from '../../packages/node/dist/nats/provide-nats-server.js';
 import { answerQuestion } from '../../packages/node/dist/shard/answer-questions.js';
-import { Migrations } from '../../packages/node/dist/shard/migrations.js';
 import { openShard } from '../../packages/node/dist/shard/open-shard.js';
 import { batchOf } from '../support/batch-rows.js';
 import { type PlainNatsServer, startPlainNatsServer } from '../support/plain-nats-server.js';
+import { questionPorts } from '../support/question-ports.js';
 import { recordsOf, replaceLog } from '../support/tamper-log.js';
 
 const names = new Names('spill');
@@ -439,21 +439,8 @@ describe('repair', () => {
         accounts: ['x'],
         without: [[]],
       };
-      const bytes = await answerQuestion(codec.pack({ ...question, watermark }), {
-        state,
-        pending,
-        rebasedAt,
-        acknowledged: () => state.sequence,
-        atEpoch: async (epoch) => epoch,
-        ownedSlots: () => new Uint8Array(1024).fill(1),
-        whenAcknowledged: (callback) => callback(true),
-        fold: async () => ({ folded: 0, setAside: 0 }),
-        migrations: new Migrations(state, {} as never),
-        close: async () => null,
-        status: () => {
-          throw new Error('not asked');
-        },
-      });
+      const ports = questionPorts(state, pending, { rebasedAt, acknowledged: () => state.sequence });
+      const bytes = await answerQuestion(codec.pack({ ...question, watermark }), ports);
       return codec.unpack(bytes);
     };
     // All twelve are beyond this watermark, and six of them in their row already.

@@ -7,8 +7,8 @@ import fc from 'fast-check';
 import { Packr } from 'msgpackr';
 import { expect, it } from 'vitest';
 import { answerQuestion } from '../../packages/node/dist/shard/answer-questions.js';
-import { Migrations } from '../../packages/node/dist/shard/migrations.js';
 import { runs } from '../support/property-runs.js';
+import { questionPorts } from '../support/question-ports.js';
 
 const codec = new Packr({ useRecords: false });
 const encoder = new TextEncoder();
@@ -79,21 +79,8 @@ it('leaves out what was written directly and finds what is not folded, forgotten
       pending.rebase(folded);
 
       const ask = async (question: object): Promise<ShardAnswer> => {
-        const bytes = await answerQuestion(codec.pack({ role: 'draining', epoch: 1, ...question }), {
-          state,
-          pending,
-          rebasedAt: 0,
-          acknowledged: () => stored.length,
-          atEpoch: async (epoch) => epoch,
-          ownedSlots: () => new Uint8Array(1024).fill(1),
-          whenAcknowledged: (callback) => callback(true),
-          fold: async () => ({ folded: 0, setAside: 0 }),
-          migrations: new Migrations(state, {} as never),
-          close: async () => null,
-          status: () => {
-            throw new Error('not asked');
-          },
-        });
+        const ports = questionPorts(state, pending, { rebasedAt: 0, acknowledged: () => stored.length });
+        const bytes = await answerQuestion(codec.pack({ role: 'draining', epoch: 1, ...question }), ports);
         return codec.unpack(bytes);
       };
 

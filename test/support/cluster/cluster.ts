@@ -7,8 +7,8 @@ import {
   addShard,
   beginClosing,
   beginMigration,
+  firstRecord,
   firstTopology,
-  NO_HASH,
   NO_SMALL_STATE,
   needsProcess,
   ownedSpans,
@@ -22,7 +22,6 @@ import {
   slotsOf,
   type Topology,
   TopologyConflictError,
-  writeRecord,
 } from '@spill/core';
 import { type Asked, ClientModel, LARGE_THRESHOLD } from './client-model.js';
 import { DataTableModel } from './data-table-model.js';
@@ -232,17 +231,7 @@ export class Cluster {
     this.outside.logs.set(shard, log);
     const horizon = (Date.now() - TUNING.dedupeWindowMs) * 1_000;
     const small = { ...NO_SMALL_STATE, horizon, epoch: this.topology.epoch };
-    const first = writeRecord({
-      logId: logIdOf(shard),
-      previous: NO_HASH,
-      assignment: 0,
-      number: 1,
-      count: 0,
-      sum: 0n,
-      replayFrom: 1,
-      epoch: small.epoch,
-      events: [{ type: 'created', shard, small }],
-    });
+    const first = firstRecord(shard, logIdOf(shard), small);
     log.store({ name: 'creator', alive: true }, first, 0, Date.now() * 1_000);
   }
 

@@ -11,6 +11,7 @@ import { type Batch, batchAccount, batchTimestamp } from '../transaction/batch.j
 import type { SmallState } from './events.js';
 import type { IdHashKey } from './id-hash.js';
 import { KnownIds, NONE } from './known-ids.js';
+import { locateIds } from './located-ids.js';
 import type { FirstSeen } from './submit-protocol.js';
 
 const SEGMENT_ENTRIES = 65_535;
@@ -56,9 +57,8 @@ export class Adoption {
     const { ids } = this;
     const { bytes, view } = batch;
     const numbers = new Int32Array(batch.accounts.length).fill(-1);
-    let idAt = batch.idsAt;
+    const { starts, hashes } = locateIds(ids, batch);
     for (let row = 0; row < batch.rows; row++) {
-      const idTo = idAt + (bytes[batch.idLengthsAt + row] as number);
       const account = batchAccount(batch, row);
       // Only what a row names: an account without entries would never be released.
       if ((numbers[account] as number) < 0) numbers[account] = ids.internAccount(batch.accounts[account] as string);
@@ -66,10 +66,11 @@ export class Adoption {
       const low = view.getUint32(amountAt, true);
       const high = view.getInt32(amountAt + 4, true);
       const place = ids.endPlace;
-      const hash = ids.hash(bytes, idAt, idTo);
-      ids.add(numbers[account] as number, hash, bytes, idAt, idTo, low, high, batchTimestamp(batch, row), sequence);
+      const hash = hashes[row] as number;
+      const from = starts[row] as number;
+      const to = starts[row + 1] as number;
+      ids.add(numbers[account] as number, hash, bytes, from, to, low, high, batchTimestamp(batch, row), sequence);
       this.originate(ids.at(place), shards[row] as number, sequences[row] as number);
-      idAt = idTo;
     }
   }
 

@@ -17,6 +17,7 @@ import {
 import type { AdoptedRows } from './adoption.js';
 import type { Certificate, ShardEvent } from './events.js';
 import { NONE } from './known-ids.js';
+import { locateIds } from './located-ids.js';
 import type { ShardState } from './state.js';
 
 /**
@@ -81,19 +82,19 @@ function unknownRows(state: ShardState, slots: readonly SlotSpan[], batch: Batch
   const knowing = [state.known, ...adopted.map(({ ids }) => ids)];
   const numbers = knowing.map((ids) => Int32Array.from(batch.accounts, (account) => ids.accountNumber(account)));
   const unknown: number[] = [];
-  let idAt = batch.idsAt;
+  // All of them hash with the cluster's key.
+  const { starts, hashes } = locateIds(state.known, batch);
   for (let row = 0; row < batch.rows; row++) {
-    const idTo = idAt + (batch.bytes[batch.idLengthsAt + row] as number);
     const account = batchAccount(batch, row);
-    // All of them hash with the cluster's key.
-    const hash = state.known.hash(batch.bytes, idAt, idTo);
+    const hash = hashes[row] as number;
+    const from = starts[row] as number;
+    const to = starts[row + 1] as number;
     let known = false;
     for (let i = 0; i < knowing.length && !known; i++) {
       const number = numbers[i]?.[account] as number;
-      known = number >= 0 && knowing[i]?.find(number, hash, batch.bytes, idAt, idTo) !== NONE;
+      known = number >= 0 && knowing[i]?.find(number, hash, batch.bytes, from, to) !== NONE;
     }
     if (!known) unknown.push(row);
-    idAt = idTo;
   }
   return unknown;
 }

@@ -18,7 +18,7 @@
  */
 import { createHash } from 'node:crypto';
 import { BatchFormatError, readBatch } from '../transaction/batch.js';
-import type { Adopted, ShardEvent, Stored } from './events.js';
+import type { Adopted, ShardEvent, SmallState, Stored } from './events.js';
 
 export const RECORD_FORMAT = 1;
 export const RECORD_HEADER_BYTES = 96;
@@ -67,6 +67,21 @@ export class RecordFormatError extends Error {
 /** The first 16 bytes of SHA-256, in hexadecimal. */
 export function recordHash(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex').slice(0, 32);
+}
+
+/** The first record of a new shard's log. */
+export function firstRecord(shard: number, logId: string, small: SmallState): Uint8Array<ArrayBuffer> {
+  return writeRecord({
+    logId,
+    previous: NO_HASH,
+    assignment: 0,
+    number: 1,
+    count: 0,
+    sum: 0n,
+    replayFrom: 1,
+    epoch: small.epoch,
+    events: [{ type: 'created', shard, small }],
+  });
 }
 
 /** Bytes that an event takes in a record. */

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Names, NO_HASH, readRecord, recordHash, type SmallState, writeRecord } from '@spill/core';
+import { firstRecord, type Names, readRecord, recordHash, type SmallState } from '@spill/core';
 import {
   DiscardPolicy,
   ErrorCode,
@@ -235,17 +235,7 @@ export async function createLog(nc: NatsConnection, names: Names, create: Create
   const jsm = await nc.jetstreamManager({ checkAPI: false, timeout: 10_000 });
   await ensureStream(jsm, names, create);
   const log = await JetStreamLog.open(nc, names, create.shard, 10_000);
-  const record = writeRecord({
-    logId: create.logId,
-    previous: NO_HASH,
-    assignment: 0,
-    number: 1,
-    count: 0,
-    sum: 0n,
-    replayFrom: 1,
-    epoch: create.small.epoch,
-    events: [{ type: 'created', shard: create.shard, small: create.small }],
-  });
+  const record = firstRecord(create.shard, create.logId, create.small);
   const outcome = await appendFirst(log, record);
   if (outcome.outcome === 'stored') return create.logId;
   const last = await log.last();
