@@ -6,8 +6,8 @@ import { onHot, over, Transactions } from '../support/transactions.js';
 
 const ROUNDS = 3;
 const ACCOUNTS = [1, 1_000, 1_000_000] as const;
-const TOTAL = 200_000;
-const WARM_UP = 60_000;
+const TOTAL = 800_000;
+const WARM_UP = 800_000;
 const BATCH = 8_192;
 const IN_FLIGHT = 8;
 
@@ -21,18 +21,14 @@ export const accounts: Scenario = {
 async function on(bed: Bed, run: Run): Promise<ScenarioResult> {
   const parts = ACCOUNTS.map((count): Part => {
     const transactions = new Transactions(`n${count}-`, count === 1 ? onHot : over(count));
-    const burst = async (total: number) => {
-      const measured = await bed.burst(transactions.batches(total, BATCH), IN_FLIGHT);
-      await bed.foldAll();
-      return measured;
-    };
+    const burst = (total: number) => bed.burst(transactions.batches(total, BATCH), IN_FLIGHT);
     return {
       name: `${count.toLocaleString('en-US')} accounts`,
       warmUp: () => burst(WARM_UP),
       measure: () => burst(TOTAL),
     };
   });
-  const measured = await inRounds(run, ROUNDS, parts);
+  const measured = await inRounds(run, bed, ROUNDS, parts);
   run.says('comparing rows, ledger and log');
   return {
     figures: [dearest('accounts', measured)],

@@ -27,7 +27,7 @@ async function on(bed: Bed, run: Run): Promise<ScenarioResult> {
     warmUp: () => foldBurst(bed, transactions, WARM_UP),
     measure: () => foldBurst(bed, transactions, TOTAL),
   });
-  const measured = await inRounds(run, ROUNDS, [part('fold-hot', hot), part('fold-many', many)]);
+  const measured = await inRounds(run, bed, ROUNDS, [part('fold-hot', hot), part('fold-many', many)]);
   run.says('comparing rows, ledger and log');
   return {
     figures: ['fold-hot', 'fold-many'].map((id): Figure => {

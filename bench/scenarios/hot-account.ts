@@ -35,16 +35,11 @@ async function on(bed: Bed, run: Run): Promise<ScenarioResult> {
     fsyncPeer(bed.node.natsUrl, 'SPILL_1', bed.node.dataDir, () => bed.acknowledged.count),
   ];
   const spillParts = BURSTS.map(({ id, size, inFlight, total }): Part => {
-    const burst = async (count: number) => {
-      const measured = await bed.burst(transactions.batches(count, size), inFlight);
-      // What comes next is not to share the machine with this one's folds.
-      await bed.foldAll();
-      return measured;
-    };
+    const burst = (count: number) => bed.burst(transactions.batches(count, size), inFlight);
     return { name: id, warmUp: () => burst(WARM_UP), measure: () => burst(total) };
   });
   try {
-    const measured = await inRounds(run, ROUNDS, [...spillParts, ...partsOf(peers)]);
+    const measured = await inRounds(run, bed, ROUNDS, [...spillParts, ...partsOf(peers)]);
     run.says('comparing rows, ledger and log');
     return {
       figures: BURSTS.map(({ id }) => {

@@ -26,7 +26,7 @@ async function on(bed: Bed, run: Run): Promise<ScenarioResult> {
     return { value: p50Ms, p50Ms, p99Ms };
   };
   try {
-    const measured = await inRounds(run, ROUNDS, [
+    const measured = await inRounds(run, bed, ROUNDS, [
       { name: 'spill', warmUp: () => forSeconds(1, 1, one), measure: () => ms(forSeconds(SECONDS, 1, one)) },
       {
         name: 'JetStream',

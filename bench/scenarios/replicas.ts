@@ -21,12 +21,8 @@ async function on(bed: Bed, run: Run): Promise<ScenarioResult> {
   const wrong = shards.find((shard) => shard.replicas !== 3);
   if (wrong) throw new Error(`shard ${wrong.id} has ${wrong.replicas} replicas`);
   const transactions = new Transactions('t');
-  const burst = async (total: number) => {
-    const measured = await bed.burst(transactions.batches(total, BATCH), IN_FLIGHT);
-    await bed.foldAll();
-    return measured;
-  };
-  const measured = await inRounds(run, ROUNDS, [
+  const burst = (total: number) => bed.burst(transactions.batches(total, BATCH), IN_FLIGHT);
+  const measured = await inRounds(run, bed, ROUNDS, [
     { name: 'replicas', warmUp: () => burst(WARM_UP), measure: () => burst(TOTAL) },
   ]);
   const { median, values } = measured.get('replicas')!;

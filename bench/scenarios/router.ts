@@ -46,7 +46,7 @@ async function on(
     warmUp: () => raw(BATCHES / 2, BATCH, BATCHES_IN_FLIGHT, encoding),
     measure: () => raw(BATCHES, BATCH, BATCHES_IN_FLIGHT, encoding),
   });
-  const measured = await inRounds(run, ROUNDS, [
+  const measured = await inRounds(run, bed, ROUNDS, [
     batches('router-json', 'json'),
     batches('router-messagepack', 'messagepack'),
     {
@@ -95,7 +95,6 @@ async function sendRaw(
     }
   }
   for (const batch of batches) bed.acknowledged.add(batch);
-  await bed.foldAll();
   return measured;
 }
 
@@ -106,7 +105,6 @@ async function sendSingles(bed: Bed, transactions: Transactions, count: number):
     if (result.status !== 'stored') throw new Error(`not stored: ${JSON.stringify(result)}`);
   });
   bed.acknowledged.add(singles);
-  await bed.foldAll();
   return measured;
 }
 

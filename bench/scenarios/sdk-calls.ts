@@ -22,7 +22,7 @@ async function on(bed: Bed, run: Run): Promise<ScenarioResult> {
       measure: () => call(bed, transactions, total, calls),
     }),
   );
-  const measured = await inRounds(run, ROUNDS, parts);
+  const measured = await inRounds(run, bed, ROUNDS, parts);
   run.says('comparing rows, ledger and log');
   return {
     figures: AT_ONCE.map(({ id }) => {
@@ -43,6 +43,5 @@ async function call(bed: Bed, transactions: Transactions, total: number, calls: 
     if (result.status !== 'stored') throw new Error(`not stored: ${JSON.stringify(result)}`);
   });
   bed.acknowledged.add(singles);
-  await bed.foldAll();
   return measured;
 }

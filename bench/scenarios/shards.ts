@@ -6,8 +6,8 @@ import { inRounds, type Rounds } from '../support/rounds.js';
 import { type MakeTransaction, over, Transactions } from '../support/transactions.js';
 
 const ROUNDS = 3;
-const TOTAL = 200_000;
-const WARM_UP = 100_000;
+const TOTAL = 800_000;
+const WARM_UP = 800_000;
 const BATCH = 8_192;
 const IN_FLIGHT = 8;
 const ACCOUNTS = 1_000;
@@ -40,12 +40,10 @@ export const shards: Scenario = {
 
 async function on(bed: Bed, run: Run, name: string, busy: number, measured: Map<string, Rounds>): Promise<Checked> {
   const transactions = new Transactions('s', busy === 1 ? over(ACCOUNTS) : spread(busy));
-  const burst = async (total: number) => {
-    const burst = await bed.burst(transactions.batches(total, BATCH), IN_FLIGHT);
-    await bed.foldAll();
-    return burst;
-  };
-  const rounds = await inRounds(run, ROUNDS, [{ name, warmUp: () => burst(WARM_UP), measure: () => burst(TOTAL) }]);
+  const burst = (total: number) => bed.burst(transactions.batches(total, BATCH), IN_FLIGHT);
+  const rounds = await inRounds(run, bed, ROUNDS, [
+    { name, warmUp: () => burst(WARM_UP), measure: () => burst(TOTAL) },
+  ]);
   measured.set(name, rounds.get(name)!);
   run.says(`${name}: comparing rows, ledger and logs`);
   return bed.check();

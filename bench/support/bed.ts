@@ -56,6 +56,15 @@ export class Bed {
     await this.operator.fold(null, { timeoutMs: 240_000 });
   }
 
+  /**
+   * Resolves once all is folded and the database has written what it still kept in memory: otherwise folds and
+   * checkpoint take processor and disk from what is measured next, and what that is would be chance.
+   */
+  async rest(): Promise<void> {
+    await this.foldAll();
+    await this.sql.query('CHECKPOINT');
+  }
+
   /** Transactions that were folded so far. */
   async folded(): Promise<number> {
     const { rows } = await this.sql.query('SELECT coalesce(sum(folded_count), 0)::int AS count FROM spill.watermark');

@@ -1,4 +1,5 @@
 import type { Run } from '../scenario.js';
+import type { Bed } from './bed.js';
 
 export interface Measured {
   /** What the median is taken of. */
@@ -21,16 +22,23 @@ export interface Rounds {
   readonly values: readonly number[];
 }
 
-/** Warms every part up, then runs all of them in turn, `rounds` times. */
-export async function inRounds(run: Run, rounds: number, parts: readonly Part[]): Promise<Map<string, Rounds>> {
+/** Warms every part up, then runs all of them in turn, `rounds` times. Each begins with the bed at rest. */
+export async function inRounds(
+  run: Run,
+  bed: Bed,
+  rounds: number,
+  parts: readonly Part[],
+): Promise<Map<string, Rounds>> {
   const measured = new Map<string, Measured[]>(parts.map(({ name }) => [name, []]));
   for (const { name, warmUp } of parts) {
     if (!warmUp) continue;
+    await bed.rest();
     run.says(`warm-up: ${name}`);
     await warmUp();
   }
   for (let round = 1; round <= rounds; round++) {
     for (const { name, measure } of parts) {
+      await bed.rest();
       run.says(`round ${round} of ${rounds}: ${name}`);
       measured.get(name)?.push(await measure());
     }

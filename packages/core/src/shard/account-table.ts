@@ -1,14 +1,18 @@
-import { NONE } from './entry-table.js';
+import type { Batch } from '../transaction/batch.js';
+import { EntryTable, NONE, tagOf } from './entry-table.js';
 
 const FIRST_SIZE = 1_024;
 
 /**
  * The accounts of which a shard knows transactions, by number: columns instead of an object each, which a million of
- * them would leave to the garbage collector. A number is given anew once its account has no entries any more.
+ * them would leave to the garbage collector, and a table by keyed hash (entry-table.ts) instead of a Map, each of whose
+ * look-ups would wait for several misses of the cache in a row. A number is given anew once its account has no entries
+ * any more.
  */
 export class AccountTable {
-  private readonly numbers = new Map<string, number>();
+  private readonly table = new EntryTable();
   private readonly names: string[] = [];
+  private hashes = new Uint32Array(FIRST_SIZE);
   private slots = new Uint16Array(FIRST_SIZE);
   /** The newest entry of each. */
   private heads = new Uint32Array(FIRST_SIZE);
@@ -18,25 +22,45 @@ export class AccountTable {
   constructor(private readonly slotOf: (account: string) => number) {}
 
   get size(): number {
-    return this.numbers.size;
+    return this.names.length - this.free.length;
   }
 
   /** −1 where the account has no entries. */
-  numberOf(name: string): number {
-    return this.numbers.get(name) ?? -1;
+  numberOf(name: string, hash: number): number {
+    const { tags, pairs, mask } = this.table.partition(hash);
+    const tag = tagOf(hash);
+    for (let at = hash & mask; ; at = (at + 1) & mask) {
+      const other = tags[at] as number;
+      if (other === 0) return -1;
+      if (other !== tag || pairs[2 * at + 1] !== hash) continue;
+      const number = pairs[2 * at] as number;
+      if (this.names[number] === name) return number;
+    }
+  }
+
+  /** The same for all accounts of a batch: step by step for all of them, so that the misses of the cache overlap. */
+  numbersOf({ accounts }: Batch, hashes: Uint32Array): Int32Array {
+    const numbers = new Int32Array(accounts.length);
+    for (let i = 0; i < numbers.length; i++) numbers[i] = this.table.first(hashes[i] as number);
+    for (let i = 0; i < numbers.length; i++) {
+      const number = numbers[i] as number;
+      const name = accounts[i] as string;
+      if (number >= 0 && this.names[number] !== name) numbers[i] = this.numberOf(name, hashes[i] as number);
+    }
+    return numbers;
   }
 
   /** The number of an account, given to it where it has none. */
-  intern(name: string): number {
-    let number = this.numbers.get(name);
-    if (number === undefined) {
-      number = this.free.pop() ?? this.names.length;
-      if (number === this.heads.length) this.grow();
-      this.numbers.set(name, number);
-      this.names[number] = name;
-      this.slots[number] = this.slotOf(name);
-      this.heads[number] = NONE;
-    }
+  intern(name: string, hash: number): number {
+    const known = this.numberOf(name, hash);
+    if (known >= 0) return known;
+    const number = this.free.pop() ?? this.names.length;
+    if (number === this.heads.length) this.grow();
+    this.table.insert(hash, number);
+    this.names[number] = name;
+    this.hashes[number] = hash;
+    this.slots[number] = this.slotOf(name);
+    this.heads[number] = NONE;
     return number;
   }
 
@@ -69,13 +93,14 @@ export class AccountTable {
     const left = (this.counts[number] as number) - 1;
     this.counts[number] = left;
     if (left > 0) return;
-    this.numbers.delete(this.names[number] as string);
+    this.table.remove(this.hashes[number] as number, number);
     this.names[number] = '';
     this.free.push(number);
   }
 
   private grow(): void {
     const size = 2 * this.heads.length;
+    this.hashes = enlarged(this.hashes, new Uint32Array(size));
     this.slots = enlarged(this.slots, new Uint16Array(size));
     this.heads = enlarged(this.heads, new Uint32Array(size));
     this.counts = enlarged(this.counts, new Uint32Array(size));

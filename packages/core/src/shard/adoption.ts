@@ -7,11 +7,11 @@
  * outcome is logged.
  */
 import type { SlotSpan } from '../topology/topology.js';
-import { type Batch, batchAccount, batchTimestamp } from '../transaction/batch.js';
+import { type Batch, batchAccount } from '../transaction/batch.js';
 import type { SmallState } from './events.js';
 import type { IdHashKey } from './id-hash.js';
 import { KnownIds, NONE } from './known-ids.js';
-import { locateIds } from './located-ids.js';
+import { type LocatedKeys, locateKeys } from './located-keys.js';
 import type { FirstSeen } from './submit-protocol.js';
 
 const SEGMENT_ENTRIES = 65_535;
@@ -37,7 +37,7 @@ export class Adoption {
   constructor(
     readonly migration: number,
     readonly slots: readonly SlotSpan[],
-    key: IdHashKey,
+    private readonly key: IdHashKey,
     slotOf: (account: string) => number,
   ) {
     this.ids = new KnownIds(key, slotOf, SEGMENT_ENTRIES);
@@ -55,30 +55,25 @@ export class Adoption {
   /** `sequence`: of the record that adopts. Whoever decided has looked that no row is known yet. */
   adopt({ batch, shards, sequences }: AdoptedRows, sequence: number): void {
     const { ids } = this;
-    const { bytes, view } = batch;
-    const numbers = new Int32Array(batch.accounts.length).fill(-1);
-    const { starts, hashes } = locateIds(ids, batch);
+    const from = ids.endPlace;
+    ids.addRows(batch, locateKeys(this.key, batch), null, sequence);
     for (let row = 0; row < batch.rows; row++) {
-      const account = batchAccount(batch, row);
-      // Only what a row names: an account without entries would never be released.
-      if ((numbers[account] as number) < 0) numbers[account] = ids.internAccount(batch.accounts[account] as string);
-      const amountAt = batch.amountsAt + 8 * row;
-      const low = view.getUint32(amountAt, true);
-      const high = view.getInt32(amountAt + 4, true);
-      const place = ids.endPlace;
-      const hash = hashes[row] as number;
-      const from = starts[row] as number;
-      const to = starts[row + 1] as number;
-      ids.add(numbers[account] as number, hash, bytes, from, to, low, high, batchTimestamp(batch, row), sequence);
-      this.originate(ids.at(place), shards[row] as number, sequences[row] as number);
+      this.originate(ids.at(from + row), shards[row] as number, sequences[row] as number);
     }
   }
 
-  find(account: string, idHash: number, bytes: Uint8Array, from: number, to: number): FirstSeen | null {
-    const number = this.ids.accountNumber(account);
+  /** Where row `row` of a batch was stored first, if it was taken over. */
+  find(batch: Batch, keys: LocatedKeys, row: number): FirstSeen | null {
+    const { starts, hashes, accountHashes } = keys;
+    const place = batchAccount(batch, row);
+    const number = this.ids.accountNumber(batch.accounts[place] as string, accountHashes[place]);
     if (number < 0) return null;
-    const entry = this.ids.find(number, idHash, bytes, from, to);
-    if (entry === NONE) return null;
+    const [from, to] = [starts[row] as number, starts[row + 1] as number];
+    const entry = this.ids.find(number, hashes[row] as number, batch.bytes, from, to);
+    return entry === NONE ? null : this.firstSeen(entry);
+  }
+
+  private firstSeen(entry: number): FirstSeen {
     return {
       shard: this.firstShard(entry),
       sequence: this.firstSequence(entry),

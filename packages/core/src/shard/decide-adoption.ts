@@ -17,7 +17,7 @@ import {
 import type { AdoptedRows } from './adoption.js';
 import type { Certificate, ShardEvent } from './events.js';
 import { NONE } from './known-ids.js';
-import { locateIds } from './located-ids.js';
+import { locateKeys } from './located-keys.js';
 import type { ShardState } from './state.js';
 
 /**
@@ -80,10 +80,11 @@ export function decideSettled(state: ShardState, migrations: readonly Migration[
 function unknownRows(state: ShardState, slots: readonly SlotSpan[], batch: Batch): number[] {
   const adopted = [...state.adoptions.values()].filter((adoption) => spansOverlap(adoption.slots, slots));
   const knowing = [state.known, ...adopted.map(({ ids }) => ids)];
-  const numbers = knowing.map((ids) => Int32Array.from(batch.accounts, (account) => ids.accountNumber(account)));
-  const unknown: number[] = [];
   // All of them hash with the cluster's key.
-  const { starts, hashes } = locateIds(state.known, batch);
+  const keys = locateKeys(state.idHashKey, batch);
+  const { starts, hashes } = keys;
+  const numbers = knowing.map((ids) => ids.accountNumbers(batch, keys));
+  const unknown: number[] = [];
   for (let row = 0; row < batch.rows; row++) {
     const account = batchAccount(batch, row);
     const hash = hashes[row] as number;

@@ -23,7 +23,7 @@ import { type Batch, batchAccount, batchAmount, batchStamped, batchTimestamp } f
 import type { Adoption } from './adoption.js';
 import type { Stored } from './events.js';
 import { type KnownIds, NONE, sameBytes } from './known-ids.js';
-import { type LocatedIds, locateIds } from './located-ids.js';
+import { type LocatedKeys, locateKeys } from './located-keys.js';
 import { isSealed, type ShardState } from './state.js';
 import { type FirstSeen, RowStatus } from './submit-protocol.js';
 
@@ -62,20 +62,18 @@ export function decide(state: ShardState, submit: Submit): Decision {
   const { known } = state;
   const { horizon } = state.small;
   const newest = submit.now + submit.maxClockSkewMicros;
-  const numbers = new Int32Array(batch.accounts.length);
+  const keys = locateKeys(state.idHashKey, batch);
+  const numbers = known.accountNumbers(batch, keys);
   const adoptions: (readonly Adoption[])[] = [];
   const accepts = batch.accounts.map((account, i) => {
-    const number = known.accountNumber(account);
-    numbers[i] = number;
-    const slot = known.slot(account, number);
-    adoptions[i] = adoptionsOf(state, slot);
+    const slot = known.slot(account, numbers[i] as number);
+    if (state.adoptions.size > 0) adoptions[i] = adoptionsOf(state, slot);
     return !state.small.closed && submit.ownedSlots[slot] === 1 && !isSealed(state, slot);
   });
-  const places = firstPlaces(batch.accounts);
+  const places = firstPlaces(batch.accounts, keys.accountHashes);
   const inPool = poolTest(state);
-  const ids = locateIds(known, batch);
-  const candidates = new Uint32Array(LOOKED_UP_AHEAD);
-  const within = new WithinBatch(batch, places, ids);
+  const mayKnow = new Uint8Array(LOOKED_UP_AHEAD);
+  const within = new WithinBatch(batch, places, keys);
   const statuses = new Uint8Array(rows);
   const firsts = new Map<number, FirstSeen>();
   const askLedger: number[] = [];
@@ -83,7 +81,7 @@ export function decide(state: ShardState, submit: Submit): Decision {
 
   for (let row = 0; row < rows; row++) {
     const ahead = row % LOOKED_UP_AHEAD;
-    if (ahead === 0) lookUpAhead(known, batch, numbers, ids, row, candidates);
+    if (ahead === 0) lookUpAhead(known, keys, row, mayKnow);
     const place = batchAccount(batch, row);
     const amountAt = batch.amountsAt + 8 * row;
     const amountLow = view.getUint32(amountAt, true);
@@ -92,10 +90,7 @@ export function decide(state: ShardState, submit: Submit): Decision {
       statuses[row] = RowStatus.moved;
       continue;
     }
-    const hash = ids.hashes[row] as number;
-    const idFrom = ids.starts[row] as number;
-    const idTo = ids.starts[row + 1] as number;
-    const entry = candidates[ahead] === NONE ? NONE : known.find(numbers[place] as number, hash, bytes, idFrom, idTo);
+    const entry = mayKnow[ahead] === 0 ? NONE : find(row, numbers[place] as number);
     if (entry !== NONE) {
       const first = {
         shard: state.shard,
@@ -106,14 +101,10 @@ export function decide(state: ShardState, submit: Submit): Decision {
       meet(row, first);
       continue;
     }
-    const taken = adoptions[place] as readonly Adoption[];
-    if (taken.length > 0) {
-      const account = batch.accounts[place] as string;
-      const first = firstAdopted(taken, account, hash, bytes, idFrom, idTo);
-      if (first) {
-        meet(row, first);
-        continue;
-      }
+    const adopted = firstAdopted(adoptions[place], batch, keys, row);
+    if (adopted) {
+      meet(row, adopted);
+      continue;
     }
     const earlier = within.find(row);
     if (earlier >= 0) {
@@ -144,12 +135,18 @@ export function decide(state: ShardState, submit: Submit): Decision {
   }
   if (askLedger.length > 0) return { event: null, statuses: NO_STATUSES, firsts: NO_FIRSTS, askLedger };
   if (stored === rows) {
-    const event: Stored | null = rows === 0 ? null : { type: 'stored', batch, accepted: null, count: rows, ids };
+    const event: Stored | null = rows === 0 ? null : { type: 'stored', batch, accepted: null, count: rows, keys };
     return { event, statuses: NO_STATUSES, firsts: NO_FIRSTS, askLedger };
   }
   const event: Stored | null =
-    stored === 0 ? null : { type: 'stored', batch, accepted: bitmapOfStored(statuses), count: stored, ids };
+    stored === 0 ? null : { type: 'stored', batch, accepted: bitmapOfStored(statuses), count: stored, keys };
   return { event, statuses, firsts, askLedger };
+
+  function find(row: number, account: number): number {
+    if (account < 0) return NONE;
+    const { starts, hashes } = keys;
+    return known.find(account, hashes[row] as number, bytes, starts[row] as number, starts[row + 1] as number);
+  }
 
   function meet(row: number, first: FirstSeen): void {
     statuses[row] = first.amount === batchAmount(batch, row) ? RowStatus.duplicate : RowStatus.idConflict;
@@ -157,24 +154,20 @@ export function decide(state: ShardState, submit: Submit): Decision {
   }
 }
 
-const NO_ADOPTIONS: readonly Adoption[] = [];
-
-/** What was taken over for a slot; mostly nothing. */
+/** What was taken over for a slot. */
 function adoptionsOf(state: ShardState, slot: number): readonly Adoption[] {
-  if (state.adoptions.size === 0) return NO_ADOPTIONS;
   return [...state.adoptions.values()].filter((adoption) => spansContain(adoption.slots, slot));
 }
 
 function firstAdopted(
-  adoptions: readonly Adoption[],
-  account: string,
-  idHash: number,
-  bytes: Uint8Array,
-  idFrom: number,
-  idTo: number,
+  adoptions: readonly Adoption[] | undefined,
+  batch: Batch,
+  keys: LocatedKeys,
+  row: number,
 ): FirstSeen | null {
+  if (adoptions === undefined) return null;
   for (const adoption of adoptions) {
-    const first = adoption.find(account, idHash, bytes, idFrom, idTo);
+    const first = adoption.find(batch, keys, row);
     if (first) return first;
   }
   return null;
@@ -205,32 +198,34 @@ function poolTest(state: ShardState): (low: number, high: number) => boolean {
 }
 
 /** A sender may list an account twice in a batch's dictionary: for each place, the first with the same account. */
-function firstPlaces(accounts: readonly string[]): Uint16Array {
+function firstPlaces(accounts: readonly string[], hashes: Uint32Array): Uint16Array {
   const places = new Uint16Array(accounts.length);
-  const first = new Map<string, number>();
+  const table = new Int32Array(tableSize(accounts.length)).fill(-1);
+  const mask = table.length - 1;
   for (let place = 0; place < accounts.length; place++) {
-    const account = accounts[place] as string;
-    const before = first.get(account);
-    if (before === undefined) first.set(account, place);
-    places[place] = before ?? place;
+    let at = (hashes[place] as number) & mask;
+    let first = table[at] as number;
+    while (first >= 0 && (hashes[first] !== hashes[place] || accounts[first] !== accounts[place])) {
+      at = (at + 1) & mask;
+      first = table[at] as number;
+    }
+    if (first < 0) table[at] = place;
+    places[place] = first < 0 ? place : first;
   }
   return places;
 }
 
-/** For each row from `from` on, `NONE` where its key is certainly not known. */
-function lookUpAhead(
-  known: KnownIds,
-  batch: Batch,
-  numbers: Int32Array,
-  ids: LocatedIds,
-  from: number,
-  candidates: Uint32Array,
-): void {
-  const to = Math.min(batch.rows, from + LOOKED_UP_AHEAD);
-  for (let row = from; row < to; row++) {
-    const number = numbers[batchAccount(batch, row)] as number;
-    candidates[row - from] = number < 0 ? NONE : known.candidate(number, ids.hashes[row] as number);
-  }
+/** A power of two, at least twice as many places as there are things to put there. */
+function tableSize(count: number): number {
+  let size = 8;
+  while (size < 2 * count) size *= 2;
+  return size;
+}
+
+/** For each row from `from` on, 0 where its key is certainly not known. */
+function lookUpAhead(known: KnownIds, { hashes }: LocatedKeys, from: number, mayKnow: Uint8Array): void {
+  const to = Math.min(hashes.length, from + LOOKED_UP_AHEAD);
+  for (let row = from; row < to; row++) mayKnow[row - from] = known.mayKnow(hashes[row] as number) ? 1 : 0;
 }
 
 /** The rows of one batch that were accepted so far, by (account, id): a small open-addressing table. */
@@ -242,12 +237,10 @@ class WithinBatch {
     private readonly batch: Batch,
     /** For each place in the batch's accounts, the first place of the same account. */
     private readonly places: Uint16Array,
-    private readonly ids: LocatedIds,
+    private readonly keys: LocatedKeys,
   ) {
-    let size = 8;
-    while (size < 2 * batch.rows) size *= 2;
-    this.slots = new Int32Array(size).fill(-1);
-    this.mask = size - 1;
+    this.slots = new Int32Array(tableSize(batch.rows)).fill(-1);
+    this.mask = this.slots.length - 1;
   }
 
   add(row: number): void {
@@ -258,7 +251,7 @@ class WithinBatch {
 
   /** The accepted row with the same key before `row`, or −1. */
   find(row: number): number {
-    const { hashes } = this.ids;
+    const { hashes } = this.keys;
     for (let at = this.home(row); ; at = (at + 1) & this.mask) {
       const other = this.slots[at] as number;
       if (other === -1) return -1;
@@ -268,9 +261,8 @@ class WithinBatch {
     }
   }
 
-  /** Spread over the accounts: many accounts may use one id, as a payroll does. */
   private home(row: number): number {
-    return ((this.ids.hashes[row] as number) ^ Math.imul(this.account(row) + 1, 0x9e37_79b1)) & this.mask;
+    return (this.keys.hashes[row] as number) & this.mask;
   }
 
   private account(row: number): number {
@@ -278,7 +270,7 @@ class WithinBatch {
   }
 
   private sameId(a: number, b: number): boolean {
-    const { starts } = this.ids;
+    const { starts } = this.keys;
     const from = starts[a] as number;
     return (
       sameBytes(this.batch.bytes, from, this.batch.bytes, starts[b] as number, starts[b + 1] as number) &&

@@ -4,19 +4,24 @@
  * would wait while everything is rehashed.
  *
  * A partition holds pairs of an entry and its hash, so that neither probing nor growing touches the entries themselves:
- * each of those would be a miss of the cache.
+ * each of those would be a miss of the cache. Before them lie tags of one byte, which stay in the cache longest: for a
+ * new key, and nearly all are new, they alone tell that it is not there.
  */
 export const NONE = 0xffff_ffff;
 
 const PARTITIONS = 256;
-const PARTITION_PAIRS_MIN = 16;
-/** A partition grows once 7/16 of its pairs are used, the first one, to 11/16, the last. */
+const PARTITION_SIZE_MIN = 16;
+/** A partition grows once 7/16 of its places are used, the first one, to 11/16, the last. */
 const FULL_SHARE_MIN = 7 / 16;
 const FULL_SHARE_MAX = 11 / 16;
 
-interface Partition {
+export interface Partition {
   readonly fullShare: number;
+  /** Of each place: 0 where it is free. The places of a hash: from `hash & mask` on, round the end, up to a free one. */
+  tags: Uint8Array;
+  /** Of each place: entry and hash. */
   pairs: Uint32Array;
+  mask: number;
   used: number;
   usedMax: number;
 }
@@ -24,63 +29,90 @@ interface Partition {
 export class EntryTable {
   private readonly partitions: Partition[] = Array.from({ length: PARTITIONS }, (_, i) => {
     const fullShare = FULL_SHARE_MIN + ((FULL_SHARE_MAX - FULL_SHARE_MIN) * i) / (PARTITIONS - 1);
-    const pairs = new Uint32Array(2 * PARTITION_PAIRS_MIN).fill(NONE);
-    return { fullShare, pairs, used: 0, usedMax: Math.floor(fullShare * PARTITION_PAIRS_MIN) };
+    return { fullShare, used: 0, ...places(PARTITION_SIZE_MIN, fullShare) };
   });
 
-  /** The pairs among which a hash lies: from `homeOf` on, two at a time and round the end, up to the first `NONE`. */
-  pairs(hash: number): Uint32Array {
-    return this.partitions[hash >>> 24]!.pairs;
+  partition(hash: number): Partition {
+    return this.partitions[hash >>> 24]!;
+  }
+
+  /** Whether an entry may have this hash: false is certain. */
+  mayHave(hash: number): boolean {
+    const { tags, mask } = this.partitions[hash >>> 24]!;
+    const tag = tagOf(hash);
+    for (let at = hash & mask; ; at = (at + 1) & mask) {
+      const other = tags[at] as number;
+      if (other === 0) return false;
+      if (other === tag) return true;
+    }
+  }
+
+  /** The first entry with this hash, or −1; others may have it too. */
+  first(hash: number): number {
+    const { tags, pairs, mask } = this.partitions[hash >>> 24]!;
+    const tag = tagOf(hash);
+    for (let at = hash & mask; ; at = (at + 1) & mask) {
+      const other = tags[at] as number;
+      if (other === 0) return -1;
+      if (other === tag && pairs[2 * at + 1] === hash) return pairs[2 * at] as number;
+    }
   }
 
   insert(hash: number, entry: number): void {
     const partition = this.partitions[hash >>> 24]!;
     if (partition.used === partition.usedMax) grow(partition);
-    put(partition.pairs, hash, entry);
+    put(partition, hash, entry);
     partition.used += 1;
   }
 
   /** Takes an entry out and closes the gap, so that probing never meets a tombstone. */
   remove(hash: number, entry: number): void {
     const partition = this.partitions[hash >>> 24]!;
-    const { pairs } = partition;
-    const mask = pairs.length - 1;
-    let gap = homeOf(hash, mask);
-    while (pairs[gap] !== entry) gap = (gap + 2) & mask;
-    for (let at = (gap + 2) & mask; pairs[at] !== NONE; at = (at + 2) & mask) {
-      const home = homeOf(pairs[at + 1] as number, mask);
+    const { tags, pairs, mask } = partition;
+    let gap = hash & mask;
+    while (pairs[2 * gap] !== entry) gap = (gap + 1) & mask;
+    for (let at = (gap + 1) & mask; tags[at] !== 0; at = (at + 1) & mask) {
+      const home = (pairs[2 * at + 1] as number) & mask;
       // An entry may move into the gap if its home does not lie between the gap and where it is now.
       if (((at - home) & mask) >= ((at - gap) & mask)) {
-        pairs[gap] = pairs[at] as number;
-        pairs[gap + 1] = pairs[at + 1] as number;
+        tags[gap] = tags[at] as number;
+        pairs[2 * gap] = pairs[2 * at] as number;
+        pairs[2 * gap + 1] = pairs[2 * at + 1] as number;
         gap = at;
       }
     }
-    pairs[gap] = NONE;
+    tags[gap] = 0;
+    pairs[2 * gap] = NONE;
     partition.used -= 1;
   }
 }
 
-/** Where a hash's pair is looked for first. `mask`: the length of the pairs, a power of two, less one. */
-export function homeOf(hash: number, mask: number): number {
-  return (hash << 1) & mask;
+/** By bits of the hash that choose neither the partition nor, in one of fewer than 2^17 places, where to begin. */
+export function tagOf(hash: number): number {
+  return ((hash >>> 17) & 0x7f) | 0x80;
 }
 
-function put(pairs: Uint32Array, hash: number, entry: number): void {
-  const mask = pairs.length - 1;
-  let at = homeOf(hash, mask);
-  while (pairs[at] !== NONE) at = (at + 2) & mask;
-  pairs[at] = entry;
-  pairs[at + 1] = hash;
+function places(size: number, fullShare: number): Pick<Partition, 'tags' | 'pairs' | 'mask' | 'usedMax'> {
+  return {
+    tags: new Uint8Array(size),
+    pairs: new Uint32Array(2 * size).fill(NONE),
+    mask: size - 1,
+    usedMax: Math.floor(fullShare * size),
+  };
+}
+
+function put({ tags, pairs, mask }: Partition, hash: number, entry: number): void {
+  let at = hash & mask;
+  while (tags[at] !== 0) at = (at + 1) & mask;
+  tags[at] = tagOf(hash);
+  pairs[2 * at] = entry;
+  pairs[2 * at + 1] = hash;
 }
 
 function grow(partition: Partition): void {
-  const from = partition.pairs;
-  const pairs = new Uint32Array(from.length * 2).fill(NONE);
-  for (let at = 0; at < from.length; at += 2) {
-    const entry = from[at] as number;
-    if (entry !== NONE) put(pairs, from[at + 1] as number, entry);
+  const { tags, pairs } = partition;
+  Object.assign(partition, places(2 * tags.length, partition.fullShare));
+  for (let at = 0; at < tags.length; at++) {
+    if (tags[at] !== 0) put(partition, pairs[2 * at + 1] as number, pairs[2 * at] as number);
   }
-  partition.pairs = pairs;
-  partition.usedMax = Math.floor((partition.fullShare * pairs.length) / 2);
 }

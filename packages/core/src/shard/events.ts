@@ -1,6 +1,6 @@
 import type { SlotSpan } from '../topology/topology.js';
 import type { Batch } from '../transaction/batch.js';
-import type { LocatedIds } from './located-ids.js';
+import type { LocatedKeys } from './located-keys.js';
 
 /** The set of transactions that a shard knows for the slots of a migration, at and above a horizon. */
 export interface Certificate {
@@ -76,7 +76,7 @@ export interface Stored {
   readonly accepted: Uint8Array | null;
   readonly count: number;
   /** As `decide` worked them out; in no record. */
-  readonly ids?: LocatedIds;
+  readonly keys?: LocatedKeys;
 }
 
 export type ShardEvent =

@@ -1,14 +1,7 @@
-import { batchAccount, batchTimestamp } from '../transaction/batch.js';
+import { storedSum } from './accepted-rows.js';
 import { Adoption } from './adoption.js';
-import {
-  type Adopted,
-  isAccepted,
-  type MigrationOutcome,
-  type ShardEvent,
-  type SmallState,
-  type Stored,
-} from './events.js';
-import { locateIds } from './located-ids.js';
+import type { Adopted, MigrationOutcome, ShardEvent, SmallState, Stored } from './events.js';
+import { locateKeys } from './located-keys.js';
 import type { LogRecord } from './record.js';
 import { writeRecord } from './record.js';
 import type { ShardState } from './state.js';
@@ -102,35 +95,10 @@ export function replayRecord(state: ShardState, record: LogRecord, sequence: num
 }
 
 function store(state: ShardState, event: Stored, sequence: number): ShardState {
-  const { batch } = event;
-  const { bytes, view } = batch;
-  const { known } = state;
-  const numbers = new Int32Array(batch.accounts.length).fill(-1);
-  // Halves are summed apart: 65,535 rows of 32 bits stay far below 2^53.
-  let low = 0;
-  let high = 0;
-  const { starts, hashes } = event.ids ?? locateIds(known, batch);
-  for (let row = 0; row < batch.rows; row++) {
-    if (isAccepted(event, row)) {
-      const place = batchAccount(batch, row);
-      let account = numbers[place] as number;
-      if (account < 0) {
-        account = known.internAccount(batch.accounts[place] as string);
-        numbers[place] = account;
-      }
-      const amountAt = batch.amountsAt + 8 * row;
-      const amountLow = view.getUint32(amountAt, true);
-      const amountHigh = view.getInt32(amountAt + 4, true);
-      const hash = hashes[row] as number;
-      const from = starts[row] as number;
-      const to = starts[row + 1] as number;
-      known.add(account, hash, bytes, from, to, amountLow, amountHigh, batchTimestamp(batch, row), sequence);
-      low += amountLow;
-      high += amountHigh;
-    }
-  }
+  const { batch, accepted } = event;
+  state.known.addRows(batch, event.keys ?? locateKeys(state.idHashKey, batch), accepted, sequence);
   state.count += event.count;
-  state.sum += BigInt(low) + (BigInt(high) << 32n);
+  state.sum += storedSum(event);
   return state;
 }
 

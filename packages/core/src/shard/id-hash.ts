@@ -1,7 +1,7 @@
 /**
  * HalfSipHash-1-3 (J.-P. Aumasson, D. J. Bernstein; the variant Linux calls hsiphash): 32 bits, keyed, in 32-bit
- * arithmetic only. It merely indexes the table of known ids; ids themselves are compared by their bytes. Keyed with the
- * cluster's secret, so that no client can send ids that all fall into one place.
+ * arithmetic only. It merely indexes tables of ids and accounts; these themselves are compared. Keyed with the
+ * cluster's secret, so that no client can send what all falls into one place.
  *
  * By hand because it runs once a transaction: with xxhash-wasm the copy into its memory alone costs more than this.
  */
@@ -68,4 +68,11 @@ export function hashId(key: IdHashKey, bytes: Uint8Array, from: number, to: numb
 /** The key from the topology's secret (hexadecimal). */
 export function idHashKey(secret: string): IdHashKey {
   return { k0: Number.parseInt(secret.slice(0, 8), 16) | 0, k1: Number.parseInt(secret.slice(8, 16), 16) | 0 };
+}
+
+/** The hash of a key: spreads one id's hash over the accounts that use it. */
+export function mixHashes(idHash: number, accountHash: number): number {
+  let hash = idHash ^ Math.imul(accountHash, 0x9e37_79b1);
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85eb_ca6b);
+  return (hash ^ (hash >>> 13)) >>> 0;
 }

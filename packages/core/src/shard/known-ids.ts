@@ -8,10 +8,12 @@
  * An entry is named by a reference: 16 bits of segment, 16 bits of place. What makes an entry *known* is decided by the
  * horizon (see `forget`); when its memory is given back is a matter of housekeeping (`sweep`) and changes no answer.
  */
+import { type Batch, batchAccount, batchTimestamp } from '../transaction/batch.js';
 import { AccountTable } from './account-table.js';
-import { EntryTable, homeOf, NONE } from './entry-table.js';
+import { EntryTable, NONE, tagOf } from './entry-table.js';
 import type { Forgotten } from './events.js';
-import { hashId, type IdHashKey } from './id-hash.js';
+import { hashId, type IdHashKey, mixHashes } from './id-hash.js';
+import type { LocatedKeys } from './located-keys.js';
 
 export { NONE };
 
@@ -22,6 +24,7 @@ interface Segment {
   readonly accounts: Uint32Array;
   readonly hashes: Uint32Array;
   readonly amounts: BigInt64Array;
+  readonly amountBytes: Uint8Array;
   readonly amountWords: Int32Array;
   readonly timestamps: Float64Array;
   /** Relative to `sequenceBase`. */
@@ -41,6 +44,7 @@ function newSegment(entries: number, sequenceBase: number): Segment {
     accounts: new Uint32Array(entries),
     hashes: new Uint32Array(entries),
     amounts,
+    amountBytes: new Uint8Array(amounts.buffer),
     amountWords: new Int32Array(amounts.buffer),
     timestamps: new Float64Array(entries),
     sequences: new Uint32Array(entries),
@@ -52,6 +56,17 @@ function newSegment(entries: number, sequenceBase: number): Segment {
     sequenceBase,
     length: 0,
   };
+}
+
+function makeRoom(segment: Segment, idBytes: number): void {
+  const { ids, idBytes: used } = segment;
+  if (used + idBytes <= ids.length) return;
+  segment.ids = new Uint8Array(Math.max(2 * ids.length, used + idBytes));
+  segment.ids.set(ids);
+}
+
+function hasBit(bitmap: Uint8Array | null, at: number): boolean {
+  return bitmap === null || (((bitmap[at >> 3] as number) >> (at & 7)) & 1) === 1;
 }
 
 export class KnownIds {
@@ -89,47 +104,56 @@ export class KnownIds {
   }
 
   /** The slot of an account, remembered for accounts that are known. `number`: its `accountNumber`, where that is at hand. */
-  slot(account: string, number = this.accounts.numberOf(account)): number {
+  slot(account: string, number = this.accountNumber(account)): number {
     return number < 0 ? this.slotOf(account) : this.accounts.slot(number);
   }
 
   /** Number of an account that has entries, or −1. */
-  accountNumber(account: string): number {
-    return this.accounts.numberOf(account);
+  accountNumber(account: string, hash = this.accountHash(account)): number {
+    return this.accounts.numberOf(account, hash);
+  }
+
+  /** The same for each account of a batch. */
+  accountNumbers(batch: Batch, { accountHashes }: LocatedKeys): Int32Array {
+    return this.accounts.numbersOf(batch, accountHashes);
   }
 
   accountName(number: number): string {
     return this.accounts.name(number);
   }
 
-  /** The number of an account, given to it where it has none. */
-  internAccount(name: string): number {
-    return this.accounts.intern(name);
+  /** The known entry with this key, or `NONE`. */
+  lookUp(account: string, id: string): number {
+    const accountHash = this.accountHash(account);
+    const number = this.accountNumber(account, accountHash);
+    if (number < 0) return NONE;
+    const bytes = Buffer.from(id);
+    const hash = mixHashes(hashId(this.key, bytes, 0, bytes.length), accountHash);
+    return this.find(number, hash, bytes, 0, bytes.length);
   }
 
-  hash(bytes: Uint8Array, from: number, to: number): number {
-    return hashId(this.key, bytes, from, to);
+  private accountHash(account: string): number {
+    const bytes = Buffer.from(account);
+    return hashId(this.key, bytes, 0, bytes.length);
   }
 
   /**
-   * Whether a key may be known: `NONE` is certain, anything else is for `find` to tell. Asked for many keys in a row,
-   * without a branch on what is found, the misses of the cache overlap; one `find` after the other waits for each.
+   * Whether a key may be known: false is certain, else it is for `find` to tell. Asked for many keys in a row, the
+   * misses of the cache overlap; one `find` after the other waits for each.
    */
-  candidate(account: number, idHash: number): number {
-    const hash = mix(idHash, account);
-    const pairs = this.table.pairs(hash);
-    return pairs[homeOf(hash, pairs.length - 1)] as number;
+  mayKnow(hash: number): boolean {
+    return this.table.mayHave(hash);
   }
 
-  /** The known entry with this key, or `NONE`. `idHash` is `hash` of the id's bytes. */
-  find(account: number, idHash: number, bytes: Uint8Array, from: number, to: number): number {
-    const hash = mix(idHash, account);
-    const pairs = this.table.pairs(hash);
-    const mask = pairs.length - 1;
-    for (let at = homeOf(hash, mask); ; at = (at + 2) & mask) {
-      const entry = pairs[at] as number;
-      if (entry === NONE) return NONE;
-      if (pairs[at + 1] !== hash) continue;
+  /** The same for a key whose account's number, whose hash and whose id's bytes are at hand. */
+  find(account: number, hash: number, bytes: Uint8Array, from: number, to: number): number {
+    const { tags, pairs, mask } = this.table.partition(hash);
+    const tag = tagOf(hash);
+    for (let at = hash & mask; ; at = (at + 1) & mask) {
+      const other = tags[at] as number;
+      if (other === 0) return NONE;
+      if (other !== tag || pairs[2 * at + 1] !== hash) continue;
+      const entry = pairs[2 * at] as number;
       const segment = this.segments[entry >>> 16]!;
       const place = entry & 0xffff;
       if (
@@ -143,45 +167,81 @@ export class KnownIds {
     }
   }
 
-  /** Adds an entry at the end; the key must not be known. Amount in two halves, so that no bigint is made. */
-  add(
-    account: number,
-    idHash: number,
-    bytes: Uint8Array,
-    from: number,
-    to: number,
-    amountLow: number,
-    amountHigh: number,
-    timestamp: number,
+  /** The rows of one record's batch that were accepted (null: all), as entries at the end; no key may be known. */
+  addRows(batch: Batch, keys: LocatedKeys, accepted: Uint8Array | null, sequence: number): void {
+    const numbers = this.accountNumbers(batch, keys);
+    let from = 0;
+    while (from < batch.rows) {
+      if (!hasBit(accepted, from)) {
+        from += 1;
+        continue;
+      }
+      let to = from + 1;
+      while (to < batch.rows && hasBit(accepted, to)) to += 1;
+      this.intern(batch, keys, from, to, numbers);
+      while (from < to) {
+        const segment = this.segmentToFill(sequence);
+        const count = Math.min(to - from, this.segmentEntries - segment.length);
+        this.fill(segment, batch, keys, numbers, from, count, sequence);
+        from += count;
+      }
+    }
+  }
+
+  /** Only the accounts that these rows name: one without entries would never be released. */
+  private intern(batch: Batch, { accountHashes }: LocatedKeys, from: number, to: number, numbers: Int32Array): void {
+    for (let row = from; row < to; row++) {
+      const place = batchAccount(batch, row);
+      if ((numbers[place] as number) >= 0) continue;
+      numbers[place] = this.accounts.intern(batch.accounts[place] as string, accountHashes[place] as number);
+    }
+  }
+
+  /** The last segment, or a new one where that is full. */
+  private segmentToFill(sequence: number): Segment {
+    const number = Math.floor(this.end / this.segmentEntries);
+    if (number * this.segmentEntries === this.end) {
+      this.segments[number & 0xffff] = newSegment(this.segmentEntries, sequence);
+    }
+    return this.segments[number & 0xffff]!;
+  }
+
+  /** Adds `count` rows from `row` on, for which the segment has room: whole columns where both sides have the same. */
+  private fill(
+    segment: Segment,
+    batch: Batch,
+    { starts, hashes: keyHashes }: LocatedKeys,
+    numbers: Int32Array,
+    row: number,
+    count: number,
     sequence: number,
   ): void {
-    const segmentNumber = Math.floor(this.end / this.segmentEntries);
-    const place = this.end - segmentNumber * this.segmentEntries;
-    if (place === 0) this.segments[segmentNumber & 0xffff] = newSegment(this.segmentEntries, sequence);
-    const segment = this.segments[segmentNumber & 0xffff]!;
-    const hash = mix(idHash, account);
-    const entry = (((segmentNumber & 0xffff) << 16) | place) >>> 0;
-    if (segment.idBytes + (to - from) > segment.ids.length) {
-      const ids = new Uint8Array(Math.max(segment.ids.length * 2, segment.idBytes + (to - from)));
-      ids.set(segment.ids);
-      segment.ids = ids;
+    const { bytes, amountsAt, idLengthsAt } = batch;
+    const { accounts, hashes, timestamps, previous, idsAt } = segment;
+    const first = segment.length;
+    const idsFrom = starts[row] as number;
+    const idsTo = starts[row + count] as number;
+    makeRoom(segment, idsTo - idsFrom);
+    segment.ids.set(bytes.subarray(idsFrom, idsTo), segment.idBytes);
+    segment.amountBytes.set(bytes.subarray(amountsAt + 8 * row, amountsAt + 8 * (row + count)), 8 * first);
+    segment.idLengths.set(bytes.subarray(idLengthsAt + row, idLengthsAt + row + count), first);
+    segment.sequences.fill(sequence - segment.sequenceBase, first, first + count);
+    const idsShift = segment.idBytes - idsFrom;
+    const firstEntry = this.reference(this.end);
+    for (let i = 0; i < count; i++) {
+      const account = numbers[batchAccount(batch, row + i)] as number;
+      const place = first + i;
+      accounts[place] = account;
+      timestamps[place] = batchTimestamp(batch, row + i);
+      idsAt[place] = (starts[row + i] as number) + idsShift;
+      previous[place] = this.accounts.push(account, firstEntry + i);
+      const hash = keyHashes[row + i] as number;
+      hashes[place] = hash;
+      this.table.insert(hash, firstEntry + i);
     }
-    const { ids } = segment;
-    let idAt = segment.idBytes;
-    segment.idsAt[place] = idAt;
-    for (let i = from; i < to; i++) ids[idAt++] = bytes[i] as number;
-    segment.idBytes = idAt;
-    segment.idLengths[place] = to - from;
-    segment.accounts[place] = account;
-    segment.hashes[place] = hash;
-    segment.amountWords[2 * place] = amountLow;
-    segment.amountWords[2 * place + 1] = amountHigh;
-    segment.timestamps[place] = timestamp;
-    segment.sequences[place] = sequence - segment.sequenceBase;
-    segment.previous[place] = this.accounts.push(account, entry);
-    segment.length = place + 1;
-    this.end += 1;
-    this.table.insert(hash, entry);
+    segment.idBytes += idsTo - idsFrom;
+    segment.length += count;
+    this.end += count;
   }
 
   amount(entry: number): bigint {
@@ -296,7 +356,7 @@ export class KnownIds {
   /** Entries of an account from the newest back to the first one at or below `sequence`, that one left out. */
   *entriesOfAccount(account: string, sequence: number): Generator<number> {
     const { accounts } = this;
-    const number = accounts.numberOf(account);
+    const number = this.accountNumber(account);
     if (number < 0) return;
     let left = accounts.entries(number);
     for (let entry = accounts.head(number); left > 0; left--) {
@@ -341,13 +401,6 @@ export class KnownIds {
     const segment = Math.floor(at / this.segmentEntries);
     return (((segment & 0xffff) << 16) | (at - segment * this.segmentEntries)) >>> 0;
   }
-}
-
-/** Spreads one id's hash over the accounts that use it. */
-function mix(idHash: number, account: number): number {
-  let hash = idHash ^ Math.imul(account + 1, 0x9e37_79b1);
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85eb_ca6b);
-  return (hash ^ (hash >>> 13)) >>> 0;
 }
 
 /** Whether `a` has at `aFrom` what `b` has in [from, to). */

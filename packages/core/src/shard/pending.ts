@@ -13,24 +13,20 @@
  * Any other is answered by walking the account's entries, as long as all of them beyond it are in memory. Entries
  * beyond `base` are pinned there: their account's number must not be given to another account while it has sums.
  */
+import { type AccountSum, AccountSums } from './account-sums.js';
 import type { KnownIds } from './known-ids.js';
-
-interface AccountSum {
-  sum: bigint;
-  count: number;
-}
 
 interface FoldedRange {
   readonly to: number;
   readonly sums: Map<number, AccountSum>;
 }
 
-/** 2^20 halves of 32 bits stay below 2^53. */
+/** 2^20 halves of 32 bits stay within what sums take, and far below 2^53. */
 const RUN_MAX = 1 << 20;
 
 export class Pending {
   /** Beyond `base`: what the oldest watermark that is answered from sums does not cover. */
-  private totals = new Map<number, AccountSum>();
+  private totals = new AccountSums();
   private base: number | null = null;
   /** Committed, but a reader may have seen the watermark before it. */
   private last: FoldedRange | null = null;
@@ -57,7 +53,7 @@ export class Pending {
   acknowledge(from: number, to: number, sequence: number): void {
     this.acknowledged = sequence;
     if (this.base === null) return;
-    this.addPlaces(this.totals, from, to);
+    this.total(from, to);
     this.counted += to - from;
   }
 
@@ -66,10 +62,10 @@ export class Pending {
     this.setBase(sequence);
     this.last = null;
     this.inFlight = null;
-    this.totals = new Map();
+    this.totals = new AccountSums();
     const from = this.known.firstAfter(sequence);
     const to = this.known.firstAfter(this.acknowledged);
-    this.addPlaces(this.totals, from, to);
+    this.total(from, to);
     this.counted = Math.max(0, to - from);
   }
 
@@ -80,7 +76,11 @@ export class Pending {
   beginFold(to: number, fromPlace: number, toPlace: number): void {
     if (this.base === null) throw new Error('a fold begins at an unknown watermark');
     const sums = new Map<number, AccountSum>();
-    this.addPlaces(sums, fromPlace, toPlace);
+    this.eachRun(fromPlace, toPlace, (account, low, high, count) => {
+      const before = sums.get(account);
+      const sum = (before?.sum ?? 0n) + BigInt(low) + (BigInt(high) << 32n);
+      sums.set(account, { sum, count: (before?.count ?? 0) + count });
+    });
     this.inFlight = { to, sums };
   }
 
@@ -95,7 +95,7 @@ export class Pending {
       return;
     }
     if (last) {
-      for (const [account, folded] of last.sums) subtract(this.totals, account, folded);
+      for (const [account, folded] of last.sums) this.totals.subtract(account, folded);
       this.setBase(last.to);
     }
     this.last = inFlight;
@@ -126,14 +126,14 @@ export class Pending {
     for (const range of [this.last, this.inFlight]) if (range && range.to <= watermark) covered.push(range);
     const exact = watermark === (covered.at(-1)?.to ?? this.base);
     if (!exact) return this.walk(account, watermark);
-    const total = { ...(this.totals.get(number) ?? { sum: 0n, count: 0 }) };
+    let { sum, count } = this.totals.get(number);
     for (const range of covered) {
       const folded = range.sums.get(number);
       if (!folded) continue;
-      total.sum -= folded.sum;
-      total.count -= folded.count;
+      sum -= folded.sum;
+      count -= folded.count;
     }
-    return total;
+    return { sum, count };
   }
 
   private setBase(sequence: number): void {
@@ -151,8 +151,16 @@ export class Pending {
     return total;
   }
 
-  /** Runs of one account are summed in halves first, which makes one bigint a run instead of one a row. */
-  private addPlaces(sums: Map<number, AccountSum>, from: number, to: number): void {
+  private total(from: number, to: number): void {
+    this.eachRun(from, to, (account, low, high, count) => this.totals.add(account, low, high, count));
+  }
+
+  /** Runs of one account at the places [from, to), summed in halves: one call a run instead of one a row. */
+  private eachRun(
+    from: number,
+    to: number,
+    run: (account: number, low: number, high: number, count: number) => void,
+  ): void {
     let place = from;
     while (place < to) {
       const account = this.known.accountNumberOf(this.known.at(place));
@@ -166,21 +174,7 @@ export class Pending {
         high += this.known.amountHigh(entry);
         place += 1;
       } while (place < runTo && this.known.accountNumberOf(this.known.at(place)) === account);
-      let sum = sums.get(account);
-      if (!sum) {
-        sum = { sum: 0n, count: 0 };
-        sums.set(account, sum);
-      }
-      sum.sum += BigInt(low) + (BigInt(high) << 32n);
-      sum.count += place - runFrom;
+      run(account, low, high, place - runFrom);
     }
   }
-}
-
-function subtract(sums: Map<number, AccountSum>, account: number, folded: AccountSum): void {
-  const sum = sums.get(account);
-  if (!sum) return;
-  sum.sum -= folded.sum;
-  sum.count -= folded.count;
-  if (sum.count === 0) sums.delete(account);
 }

@@ -37,6 +37,8 @@ export interface Batch {
   readonly view: DataView;
   readonly rows: number;
   readonly accounts: readonly string[];
+  /** One more than there are accounts: account i lies in [starts[i], starts[i + 1] − 1), before the next one's length. */
+  readonly accountStarts: Uint32Array;
   readonly amountsAt: number;
   readonly timestampsAt: number;
   readonly accountsAt: number;
@@ -44,9 +46,6 @@ export interface Batch {
   readonly stampedAt: number;
   readonly idsAt: number;
 }
-
-// U+FEFF is text like any other: left out, it would make two accounts one.
-const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
  * Reads and checks a batch. `trusted` (a record of one's own log, whose hash was checked) skips the checks of text,
@@ -70,12 +69,13 @@ export function readBatch(bytes: Uint8Array, trusted = false): Batch {
   const stampedAt = idLengthsAt + rows;
   const idsAt = stampedAt + ((rows + 7) >> 3);
   if (idsAt + idBytes !== bytes.byteLength) throw new BatchFormatError('the lengths in a batch do not add up');
-  const accounts = readAccounts(bytes, accountCount, amountsAt);
+  const { accounts, accountStarts } = readAccounts(bytes, accountCount, amountsAt);
   const batch = {
     bytes,
     view,
     rows,
     accounts,
+    accountStarts,
     amountsAt,
     timestampsAt,
     accountsAt,
@@ -87,20 +87,31 @@ export function readBatch(bytes: Uint8Array, trusted = false): Batch {
   return batch;
 }
 
-function readAccounts(bytes: Uint8Array, count: number, end: number): string[] {
+function readAccounts(
+  bytes: Uint8Array,
+  count: number,
+  end: number,
+): { accounts: readonly string[]; accountStarts: Uint32Array } {
+  // Each takes two bytes at least, so that a count from hostile bytes reserves little.
+  if (count > (end - BATCH_HEADER_BYTES) / 2) throw new BatchFormatError(`${count} accounts do not fit their section`);
   const accounts: string[] = [];
+  const accountStarts = new Uint32Array(count + 1);
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = BATCH_HEADER_BYTES;
   for (let i = 0; i < count; i++) {
     const length = at < end ? (bytes[at] as number) : 0;
-    const to = at + 1 + length;
-    if (length < 1 || length > ACCOUNT_BYTES_MAX || to > end || !isCleanText(bytes, at + 1, to)) {
+    const from = at + 1;
+    const to = from + length;
+    if (length < 1 || length > ACCOUNT_BYTES_MAX || to > end || !isCleanText(bytes, from, to)) {
       throw new BatchFormatError(`account ${i} of a batch is not 1 to ${ACCOUNT_BYTES_MAX} bytes of clean UTF-8`);
     }
-    accounts.push(decoder.decode(bytes.subarray(at + 1, to)));
+    accountStarts[i] = from;
+    accounts.push(text.toString('utf8', from, to));
     at = to;
   }
+  accountStarts[count] = at + 1;
   if (at !== end) throw new BatchFormatError('the accounts of a batch do not fill their section');
-  return accounts;
+  return { accounts, accountStarts };
 }
 
 function checkRows(batch: Batch, idBytes: number, trusted: boolean): void {

@@ -66,7 +66,7 @@ async function answer(question: ShardQuestion, ports: QuestionPorts): Promise<Sh
       await everythingAcknowledged(ports);
       return pendingSums(question, epoch, ports);
     case 'get': {
-      const entry = find(ports.state.known, question.account, question.id);
+      const entry = ports.state.known.lookUp(question.account, question.id);
       const said: ShardAnswer = {
         answer: 'get',
         transaction: entry === NONE ? null : transaction(ports.state.known, entry),
@@ -149,7 +149,7 @@ function entriesOf(state: ShardState, account: string, ids: readonly string[], w
   const { known } = state;
   if (ids.length === 0) return [];
   if (watermark >= forgottenUpTo(state)) {
-    return ids.map((id) => find(known, account, id)).filter((entry) => entry !== NONE);
+    return ids.map((id) => known.lookUp(account, id)).filter((entry) => entry !== NONE);
   }
   const wanted = new Set(ids);
   return [...known.entriesOfAccount(account, watermark)].filter((entry) => wanted.has(known.id(entry)));
@@ -183,13 +183,6 @@ function retrieve(question: Extract<ShardQuestion, { ask: 'retrieve' }>, { state
 function compareKeys(a: { timestamp: number; id: string }, b: { timestamp: number; id: string }): number {
   if (a.timestamp !== b.timestamp) return a.timestamp - b.timestamp;
   return Buffer.compare(Buffer.from(a.id), Buffer.from(b.id));
-}
-
-function find(known: KnownIds, account: string, id: string): number {
-  const number = known.accountNumber(account);
-  if (number < 0) return NONE;
-  const bytes = Buffer.from(id);
-  return known.find(number, known.hash(bytes, 0, bytes.length), bytes, 0, bytes.length);
 }
 
 function transaction(known: KnownIds, entry: number): ShardTransaction {
