@@ -6,8 +6,8 @@ import { onHot, over, Transactions } from '../support/transactions.js';
 
 const ROUNDS = 3;
 const ACCOUNTS = [1, 1_000, 1_000_000] as const;
-const TOTAL = 800_000;
-const WARM_UP = 800_000;
+const TOTAL = 400_000;
+const WARM_UP = 400_000;
 const BATCH = 8_192;
 const IN_FLIGHT = 8;
 

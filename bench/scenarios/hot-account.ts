@@ -10,7 +10,7 @@ import { type Bed, withBed } from '../support/bed.js';
 import { inRounds, type Part } from '../support/rounds.js';
 import { Transactions } from '../support/transactions.js';
 
-const ROUNDS = 3;
+const ROUNDS = 5;
 const WARM_UP = 300_000;
 const BURSTS = [
   { id: 'hot-8192', size: 8_192, inFlight: 8, total: 1_600_000 },

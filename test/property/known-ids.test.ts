@@ -1,6 +1,7 @@
 import { KnownIds, NONE } from '@spill/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { addKnown } from '../support/add-known.js';
 import { runs } from '../support/property-runs.js';
 
 const KEY = { k0: 0x1234_5678, k1: 0x0bad_cafe | 0 };
@@ -76,27 +77,18 @@ const command: fc.Arbitrary<Command> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('pin' as const), back: fc.nat(4) }) },
 );
 
-/** The hash of an id; `weak`: chosen so that every entry of every account has one of two hashes in the table. */
-function hashOf(known: KnownIds, account: number, bytes: Uint8Array, weak: boolean): number {
-  if (!weak) return known.hash(bytes, 0, bytes.length);
-  return ((bytes.length & 1) ^ Math.imul(account + 1, 0x9e37_79b1)) >>> 0;
-}
+/** A hash of a key that every entry of every account shares with half of the others. */
+const weakHash = ({ id }: { id: string }): number => encoder.encode(id).length & 1;
 
 function lookUp(known: KnownIds, account: string, id: string, weak = false): number {
+  if (!weak) return known.lookUp(account, id);
   const number = known.accountNumber(account);
-  if (number < 0) return NONE;
   const bytes = encoder.encode(id);
-  return known.find(number, hashOf(known, number, bytes, weak), bytes, 0, bytes.length);
+  return number < 0 ? NONE : known.find(number, weakHash({ id }), bytes, 0, bytes.length);
 }
 
 function add(known: KnownIds, entry: ModelEntry, weak = false): void {
-  // The id lies somewhere within larger bytes, as it does in a batch.
-  const bytes = encoder.encode(`<${entry.id}>`);
-  const number = known.internAccount(entry.account);
-  const low = Number(BigInt.asUintN(32, entry.amount));
-  const high = Number(BigInt.asIntN(32, entry.amount >> 32n));
-  const hash = hashOf(known, number, bytes.subarray(1, bytes.length - 1), weak);
-  known.add(number, hash, bytes, 1, bytes.length - 1, low, high, entry.timestamp, entry.sequence);
+  addKnown(known, KEY, [entry], entry.sequence, weak ? weakHash : undefined);
 }
 
 function seen(known: KnownIds, entry: number): ModelEntry {

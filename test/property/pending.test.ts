@@ -5,6 +5,7 @@
 import { KnownIds, Pending } from '@spill/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { addKnown } from '../support/add-known.js';
 import { runs } from '../support/property-runs.js';
 
 interface Entry {
@@ -56,10 +57,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('sweep' as const), budget: fc.nat(8) }) },
 );
 
-const encoder = new TextEncoder();
+const KEY = { k0: 1, k1: 2 };
 
 class Run {
-  private readonly known = new KnownIds({ k0: 1, k1: 2 }, () => 0, 3);
+  private readonly known = new KnownIds(KEY, () => 0, 3);
   private readonly pending = new Pending(this.known);
   private readonly entries: Entry[] = [];
   private swept = 0;
@@ -165,12 +166,8 @@ class Run {
   private store(account: number, amount: bigint): void {
     // Accounts come and go, so that numbers are given again.
     const name = `account-${account}-${Math.floor(this.sequence / 4)}`;
-    const id = encoder.encode(`${this.entries.length}`);
-    const number = this.known.internAccount(name);
-    const low = Number(BigInt.asUintN(32, amount));
-    const high = Number(BigInt.asIntN(32, amount >> 32n));
-    const hash = this.known.hash(id, 0, id.length);
-    this.known.add(number, hash, id, 0, id.length, low, high, this.sequence, this.sequence);
+    const row = { account: name, id: `${this.entries.length}`, amount, timestamp: this.sequence };
+    addKnown(this.known, KEY, [row], this.sequence);
     this.entries.push({ account: name, amount, sequence: this.sequence });
   }
 
@@ -236,13 +233,19 @@ describe('pending sums', () => {
   });
 
   it('of a long run of one account are summed without rounding', () => {
-    const known = new KnownIds({ k0: 1, k1: 2 }, () => 0);
+    const known = new KnownIds(KEY, () => 0);
     const pending = new Pending(known);
-    const account = known.internAccount('hot');
-    const bytes = encoder.encode('x');
     // More than 2^21 of the largest halves: a sum in doubles would round.
     const rows = (1 << 21) + 1_000;
-    for (let i = 0; i < rows; i++) known.add(account, i, bytes, 0, 1, 0xffff_ffff, 0x7fff_ffff, 1, 1);
+    for (let from = 0; from < rows; from += 50_000) {
+      const batch = Array.from({ length: Math.min(50_000, rows - from) }, (_, i) => ({
+        account: 'hot',
+        id: `${from + i}`,
+        amount: 2n ** 63n - 1n,
+        timestamp: 1,
+      }));
+      addKnown(known, KEY, batch, 1);
+    }
     pending.acknowledge(0, rows, 1);
     pending.rebase(0);
     expect(pending.beyond('hot', 0)).toEqual({ sum: BigInt(rows) * (2n ** 63n - 1n), count: rows });

@@ -7,11 +7,11 @@ import fc from 'fast-check';
 import { Packr } from 'msgpackr';
 import { expect, it } from 'vitest';
 import { answerQuestion } from '../../packages/node/dist/shard/answer-questions.js';
+import { addKnown } from '../support/add-known.js';
 import { runs } from '../support/property-runs.js';
 import { questionPorts } from '../support/question-ports.js';
 
 const codec = new Packr({ useRecords: false });
-const encoder = new TextEncoder();
 
 const history = fc.record({
   steps: fc.array(
@@ -60,13 +60,11 @@ it('leaves out what was written directly and finds what is not folded, forgotten
       const stored: { account: string; id: number; amount: number }[] = [];
       for (const step of steps) {
         if (step.step === 'store') {
-          const bytes = encoder.encode(`${step.id}`);
-          const hash = known.hash(bytes, 0, bytes.length);
-          const account = known.internAccount(step.account);
           // A known one is a duplicate; one that was forgotten is stored again.
-          if (known.find(account, hash, bytes, 0, bytes.length) !== NONE) continue;
+          if (known.lookUp(step.account, `${step.id}`) !== NONE) continue;
           stored.push(step);
-          known.add(account, hash, bytes, 0, bytes.length, step.amount, 0, step.timestamp, stored.length);
+          const row = { ...step, id: `${step.id}`, amount: BigInt(step.amount) };
+          addKnown(known, state.idHashKey, [row], stored.length);
           pending.acknowledge(stored.length - 1, stored.length, stored.length);
         } else {
           const foldedUpTo = Math.max(state.small.foldedUpTo, Math.min(step.foldedUpTo, stored.length));

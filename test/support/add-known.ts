@@ -1,4 +1,4 @@
-import { BatchBuilder, type KnownIds, locateIds, readBatch } from '@spill/core';
+import { BatchBuilder, type IdHashKey, type KnownIds, locateKeys, readBatch } from '@spill/core';
 
 export interface KnownRow {
   readonly account: string;
@@ -7,11 +7,18 @@ export interface KnownRow {
   readonly timestamp: number;
 }
 
-/** Adds one transaction of record `sequence`. `idHash`: in the place of its id's own, to have keys meet in the table. */
-export function addKnown(known: KnownIds, row: KnownRow, sequence: number, idHash?: (account: string) => number): void {
-  const builder = new BatchBuilder();
-  builder.add(row.account, row.id, row.amount, row.timestamp, false);
+/** Adds transactions of record `sequence`. `hash`: of their keys, in the place of their own, to have them meet. */
+export function addKnown(
+  known: KnownIds,
+  key: IdHashKey,
+  rows: readonly KnownRow[],
+  sequence: number,
+  hash?: (row: KnownRow) => number,
+): void {
+  const builder = new BatchBuilder(rows.length);
+  for (const { account, id, amount, timestamp } of rows) builder.add(account, id, amount, timestamp, false);
   const batch = readBatch(builder.finish(), true);
-  const { starts, hashes } = locateIds(known, batch);
-  known.addRows(batch, { starts, hashes: idHash ? Uint32Array.of(idHash(row.account)) : hashes }, null, sequence);
+  const keys = locateKeys(key, batch);
+  const hashes = hash ? Uint32Array.from(rows, hash) : keys.hashes;
+  known.addRows(batch, { ...keys, hashes }, null, sequence);
 }

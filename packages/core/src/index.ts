@@ -15,6 +15,7 @@ export * from './shard/horizon.js';
 export * from './shard/id-hash.js';
 export * from './shard/known-ids.js';
 export * from './shard/known-row-scan.js';
+export * from './shard/located-keys.js';
 export * from './shard/pending.js';
 export * from './shard/purge.js';
 export * from './shard/record.js';

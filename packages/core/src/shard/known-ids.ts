@@ -235,10 +235,10 @@ export class KnownIds {
       timestamps[place] = batchTimestamp(batch, row + i);
       idsAt[place] = (starts[row + i] as number) + idsShift;
       previous[place] = this.accounts.push(account, firstEntry + i);
-      const hash = keyHashes[row + i] as number;
-      hashes[place] = hash;
-      this.table.insert(hash, firstEntry + i);
     }
+    hashes.set(keyHashes.subarray(row, row + count), first);
+    // In a loop of their own the misses of the cache overlap more.
+    for (let i = 0; i < count; i++) this.table.insert(keyHashes[row + i] as number, firstEntry + i);
     segment.idBytes += idsTo - idsFrom;
     segment.length += count;
     this.end += count;

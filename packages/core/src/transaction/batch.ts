@@ -16,7 +16,6 @@
  * Fixed-width columns let a shard read a row without making objects, and let the log carry the received bytes on.
  */
 
-import { utf8Length } from './fields.js';
 import { isCleanText } from './text.js';
 import { ACCOUNT_BYTES_MAX, ID_BYTES_MAX } from './transaction.js';
 
@@ -170,6 +169,8 @@ export class BatchBuilder {
   private readonly accountNumbers = new Map<string, number>();
   private lastAccount: string | null = null;
   private lastNumber = 0;
+  /** As they will lie in the batch: each behind its length. */
+  private accountNames = new Uint8Array(4 * (1 + ACCOUNT_BYTES_MAX));
   private accountBytes = 0;
   private idBytes = 0;
   private rowsMax: number;
@@ -198,7 +199,7 @@ export class BatchBuilder {
   /** Adds a row and returns its place. */
   add(account: string, id: string, amount: bigint, timestamp: number, stamped: boolean): number {
     const row = this.begin(account, amount, timestamp, stamped);
-    const length = this.writeId(id);
+    const length = writeText(this.ids, this.idBytes, id, ID_BYTES_MAX);
     this.idLengths[row] = length;
     this.idBytes += length;
     return row;
@@ -233,15 +234,11 @@ export class BatchBuilder {
     view.setUint32(12, this.accountBytes, true);
     view.setUint32(16, this.idBytes, true);
     let at = BATCH_HEADER_BYTES;
-    for (const account of this.accountNumbers.keys()) {
-      const { written } = encoder.encodeInto(account, out.subarray(at + 1));
-      out[at] = written;
-      at += 1 + written;
-    }
     const append = (column: ArrayBuffer, bytes: number): void => {
       out.set(new Uint8Array(column, 0, bytes), at);
       at += bytes;
     };
+    append(this.accountNames.buffer, this.accountBytes);
     append(this.amounts.buffer, 8 * rows);
     append(this.timestamps.buffer, 8 * rows);
     append(this.accounts.buffer, 2 * rows);
@@ -269,22 +266,21 @@ export class BatchBuilder {
     if (number === undefined) {
       number = this.accountNumbers.size;
       this.accountNumbers.set(account, number);
-      this.accountBytes += 1 + utf8Length(account);
+      this.addName(account);
     }
     this.lastAccount = account;
     this.lastNumber = number;
     return number;
   }
 
-  /** Writes an id behind the others and returns its bytes. ASCII, as most are, by hand: a call of the encoder costs more. */
-  private writeId(id: string): number {
-    const { ids, idBytes } = this;
-    for (let i = 0; i < id.length; i++) {
-      const unit = id.charCodeAt(i);
-      if (unit >= 0x80) return encoder.encodeInto(id, ids.subarray(idBytes, idBytes + ID_BYTES_MAX)).written;
-      ids[idBytes + i] = unit;
+  private addName(account: string): void {
+    const at = this.accountBytes;
+    if (at + 1 + ACCOUNT_BYTES_MAX > this.accountNames.length) {
+      this.accountNames = enlarged(this.accountNames, 2 * this.accountNames.length);
     }
-    return id.length;
+    const length = writeText(this.accountNames, at + 1, account, ACCOUNT_BYTES_MAX);
+    this.accountNames[at] = length;
+    this.accountBytes += 1 + length;
   }
 
   private growRows(): void {
@@ -295,6 +291,16 @@ export class BatchBuilder {
     this.idLengths = enlarged(this.idLengths, this.rowsMax);
     this.stamped = enlarged(this.stamped, (this.rowsMax + 7) >> 3);
   }
+}
+
+/** Writes UTF-8 and returns its bytes. ASCII, as most is, by hand: a call of the encoder costs more. */
+function writeText(bytes: Uint8Array, at: number, text: string, bytesMax: number): number {
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit >= 0x80) return encoder.encodeInto(text, bytes.subarray(at, at + bytesMax)).written;
+    bytes[at + i] = unit;
+  }
+  return text.length;
 }
 
 function enlarged(from: Uint8Array<ArrayBuffer>, bytes: number): Uint8Array<ArrayBuffer> {

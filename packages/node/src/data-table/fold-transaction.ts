@@ -109,8 +109,21 @@ const MET_TOO_OFTEN: Refusal = {
 /** Any number that is the same in every spill, and no other one of spill's. */
 const FOLDS_LOCK = 7_231_480_272;
 
+/**
+ * PostgreSQL leaves the pages that a fold pushes out of its buffers to the kernel, and its next checkpoint syncs them all
+ * at once: seconds in which the log's own syncs wait, where both are on one disk. So folds have them written out as they
+ * go, as checkpoints do with theirs, unless somebody has chosen a value, or this server has no such setting.
+ */
+const WRITE_OUT = `SELECT set_config(name, '256kB', true) FROM pg_settings
+  WHERE name = 'backend_flush_after' AND context = 'user' AND source = 'default'`;
+
 /** Until the end of the transaction. Waits for as long as a statement may, since the folds before may be large. */
-async function lockFolds(client: pg.PoolClient, { limits }: DataTableContext, beside: FoldsBeside): Promise<void> {
+async function lockFolds(
+  client: pg.PoolClient,
+  { limits, bulk }: DataTableContext,
+  beside: FoldsBeside,
+): Promise<void> {
+  if (bulk === 'copy') await client.query(WRITE_OUT);
   const lock = beside === 'alone' ? 'pg_advisory_xact_lock' : 'pg_advisory_xact_lock_shared';
   await client.query(
     `SET LOCAL lock_timeout = ${limits.statementMsMax};

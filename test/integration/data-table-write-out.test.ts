@@ -1,0 +1,47 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import {
+  foldOf,
+  freshDataTable,
+  openDataTable,
+  sql,
+  startOf,
+  startTestDatabase,
+  type TestDatabase,
+} from '../support/data-table-fixture.js';
+
+/** Its rows say how the session that changed them last writes out what it pushes out of the buffers. */
+const TELLING_TABLE = `
+  CREATE TABLE accounts (id text PRIMARY KEY, balance bigint NOT NULL DEFAULT 0, told text);
+  CREATE OR REPLACE FUNCTION public.tell() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN NEW.told := current_setting('backend_flush_after'); RETURN NEW; END $$;
+  CREATE TRIGGER tell BEFORE UPDATE ON accounts FOR EACH ROW EXECUTE FUNCTION public.tell();
+  INSERT INTO accounts VALUES ('a'), ('b')`;
+
+let database: TestDatabase;
+
+beforeAll(async () => {
+  database = await startTestDatabase('PostgreSQL');
+});
+afterAll(async () => {
+  await database?.stop();
+});
+
+it('a fold leaves no heap of written pages for a checkpoint, and keeps what an operator has chosen', async () => {
+  const table = await freshDataTable(database, TELLING_TABLE);
+  const chosen = openDataTable(
+    database,
+    {},
+    { connection: { ...database.connection, options: '-c backend_flush_after=64kB' } },
+  );
+  try {
+    await table.fold(foldOf(startOf(1), [['a', '1', 5n]]));
+    await chosen.fold(foldOf(startOf(2), [['b', '1', 5n]]));
+    expect(await sql(database, 'SELECT id, told FROM accounts ORDER BY id')).toEqual([
+      { id: 'a', told: '256kB' },
+      { id: 'b', told: '64kB' },
+    ]);
+  } finally {
+    await table.close();
+    await chosen.close();
+  }
+});
