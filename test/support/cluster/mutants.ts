@@ -53,8 +53,8 @@ export const MUTANTS: readonly Mutant[] = [
     changes: [
       {
         file: 'core/dist/shard/decide.js',
-        from: 'const first = firstAdopted(taken, account, hash, bytes, idFrom, idTo);',
-        to: 'const first = null;',
+        from: 'const adopted = firstAdopted(adoptions[place], batch, keys, row);',
+        to: 'const adopted = null;',
       },
     ],
   },
