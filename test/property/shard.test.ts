@@ -271,6 +271,11 @@ class Run {
       event.type === 'stored' ? rowsOf(event.batch).filter((_, row) => isAccepted(event, row)) : [],
     );
     expect(accepted).toEqual(this.accepted);
+    for (const { ids } of [{ ids: this.state.known }, ...this.state.adoptions.values()]) {
+      const places = Array.from({ length: ids.size }, (_, n) => ids.firstPlace + n);
+      // An account without entries would never be released.
+      expect(ids.accountCount).toBe(new Set(places.map((place) => ids.accountNumberOf(ids.at(place)))).size);
+    }
     this.records.push(bytes);
     this.snapshots.push(comparable(this.state));
     this.events = [];

@@ -5,8 +5,8 @@ export interface AccountSum {
 
 const FIRST_SIZE = 1_024;
 const HALF = 0x1_0000_0000;
-/** Above this, a sum of upper halves moves into a bigint: far enough below 2^53 that what is added next is exact. */
-const HIGH_MAX = 2 ** 52;
+/** Above this, a sum of upper halves moves into a bigint: so far below 2^53 that what is added next (below 2^52) is exact. */
+const HIGH_MAX = 2 ** 51;
 
 /**
  * Exact sums by account number, in columns: a million accounts would else be a million objects for the garbage

@@ -10,7 +10,7 @@ const FIRST_SIZE = 1_024;
  * any more.
  */
 export class AccountTable {
-  private readonly table = new EntryTable();
+  readonly table = new EntryTable();
   private readonly names: string[] = [];
   private hashes = new Uint32Array(FIRST_SIZE);
   private slots = new Uint16Array(FIRST_SIZE);

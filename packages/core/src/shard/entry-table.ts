@@ -19,7 +19,7 @@ export interface Partition {
   readonly fullShare: number;
   /** Of each place: 0 where it is free. The places of a hash: from `hash & mask` on, round the end, up to a free one. */
   tags: Uint8Array;
-  /** Of each place: entry and hash. */
+  /** Of each place that is not free: entry and hash. */
   pairs: Uint32Array;
   mask: number;
   used: number;
@@ -65,12 +65,16 @@ export class EntryTable {
     partition.used += 1;
   }
 
-  /** Takes an entry out and closes the gap, so that probing never meets a tombstone. */
+  /** Takes an entry that is there out and closes the gap, so that probing never meets a tombstone. */
   remove(hash: number, entry: number): void {
     const partition = this.partitions[hash >>> 24]!;
     const { tags, pairs, mask } = partition;
     let gap = hash & mask;
-    while (pairs[2 * gap] !== entry) gap = (gap + 1) & mask;
+    while (pairs[2 * gap] !== entry) {
+      // Better to end than to look for ever.
+      if (tags[gap] === 0) throw new RangeError(`entry ${entry} is not in the table`);
+      gap = (gap + 1) & mask;
+    }
     for (let at = (gap + 1) & mask; tags[at] !== 0; at = (at + 1) & mask) {
       const home = (pairs[2 * at + 1] as number) & mask;
       // An entry may move into the gap if its home does not lie between the gap and where it is now.
@@ -82,7 +86,6 @@ export class EntryTable {
       }
     }
     tags[gap] = 0;
-    pairs[2 * gap] = NONE;
     partition.used -= 1;
   }
 }
@@ -95,7 +98,7 @@ export function tagOf(hash: number): number {
 function places(size: number, fullShare: number): Pick<Partition, 'tags' | 'pairs' | 'mask' | 'usedMax'> {
   return {
     tags: new Uint8Array(size),
-    pairs: new Uint32Array(2 * size).fill(NONE),
+    pairs: new Uint32Array(2 * size),
     mask: size - 1,
     usedMax: Math.floor(fullShare * size),
   };

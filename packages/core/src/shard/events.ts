@@ -112,6 +112,11 @@ export type ShardEvent =
       readonly small: SmallState;
     };
 
-export function isAccepted(stored: Stored, row: number): boolean {
-  return stored.accepted === null || (((stored.accepted[row >> 3] as number) >> (row & 7)) & 1) === 1;
+export function isAccepted({ accepted }: Stored, row: number): boolean {
+  return accepts(accepted, row);
+}
+
+/** Whether a bitmap has a row; null: all rows. */
+export function accepts(bitmap: Uint8Array | null, row: number): boolean {
+  return bitmap === null || (((bitmap[row >> 3] as number) >> (row & 7)) & 1) === 1;
 }

@@ -11,7 +11,7 @@
 import { type Batch, batchAccount, batchTimestamp } from '../transaction/batch.js';
 import { AccountTable } from './account-table.js';
 import { EntryTable, NONE, tagOf } from './entry-table.js';
-import type { Forgotten } from './events.js';
+import { accepts, type Forgotten } from './events.js';
 import { hashId, type IdHashKey, mixHashes } from './id-hash.js';
 import type { LocatedKeys } from './located-keys.js';
 
@@ -63,10 +63,6 @@ function makeRoom(segment: Segment, idBytes: number): void {
   if (used + idBytes <= ids.length) return;
   segment.ids = new Uint8Array(Math.max(2 * ids.length, used + idBytes));
   segment.ids.set(ids);
-}
-
-function hasBit(bitmap: Uint8Array | null, at: number): boolean {
-  return bitmap === null || (((bitmap[at >> 3] as number) >> (at & 7)) & 1) === 1;
 }
 
 export class KnownIds {
@@ -145,7 +141,7 @@ export class KnownIds {
     return this.table.mayHave(hash);
   }
 
-  /** The same for a key whose account's number, whose hash and whose id's bytes are at hand. */
+  /** What `lookUp` says, for a key whose account's number, whose hash and whose id's bytes are at hand. */
   find(account: number, hash: number, bytes: Uint8Array, from: number, to: number): number {
     const { tags, pairs, mask } = this.table.partition(hash);
     const tag = tagOf(hash);
@@ -172,12 +168,12 @@ export class KnownIds {
     const numbers = this.accountNumbers(batch, keys);
     let from = 0;
     while (from < batch.rows) {
-      if (!hasBit(accepted, from)) {
+      if (!accepts(accepted, from)) {
         from += 1;
         continue;
       }
       let to = from + 1;
-      while (to < batch.rows && hasBit(accepted, to)) to += 1;
+      while (to < batch.rows && accepts(accepted, to)) to += 1;
       this.intern(batch, keys, from, to, numbers);
       while (from < to) {
         const segment = this.segmentToFill(sequence);
@@ -312,7 +308,7 @@ export class KnownIds {
     return false;
   }
 
-  /** Records below `sequence` were never read: their entries are missing here. Called before the first `add`. */
+  /** Records below `sequence` were never read: their entries are missing here. Called before the first `addRows`. */
   startAt(sequence: number): void {
     this.startsAbove = sequence - 1;
   }

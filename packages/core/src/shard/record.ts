@@ -18,7 +18,7 @@
  */
 import { createHash } from 'node:crypto';
 import { BatchFormatError, readBatch } from '../transaction/batch.js';
-import type { Adopted, ShardEvent, SmallState, Stored } from './events.js';
+import { type Adopted, accepts, type ShardEvent, type SmallState, type Stored } from './events.js';
 
 export const RECORD_FORMAT = 1;
 export const RECORD_HEADER_BYTES = 96;
@@ -249,7 +249,7 @@ function readStored(body: Uint8Array): Stored {
   if (bitmapBytes !== (batch.rows + 7) >> 3) throw new RecordFormatError('a bitmap does not fit its batch');
   const accepted = body.subarray(4, 4 + bitmapBytes);
   let count = 0;
-  for (let row = 0; row < batch.rows; row++) count += ((accepted[row >> 3] as number) >> (row & 7)) & 1;
+  for (let row = 0; row < batch.rows; row++) if (accepts(accepted, row)) count += 1;
   return { type: 'stored', batch, accepted, count };
 }
 

@@ -112,10 +112,14 @@ const FOLDS_LOCK = 7_231_480_272;
 /**
  * PostgreSQL leaves the pages that a fold pushes out of its buffers to the kernel, and its next checkpoint syncs them all
  * at once: seconds in which the log's own syncs wait, where both are on one disk. So folds have them written out as they
- * go, as checkpoints do with theirs, unless somebody has chosen a value, or this server has no such setting.
+ * go, as checkpoints do with theirs, unless somebody has chosen a value, or this server has no such setting or shows it to
+ * nobody: a fold does without it then.
  */
-const WRITE_OUT = `SELECT set_config(name, '256kB', true) FROM pg_settings
-  WHERE name = 'backend_flush_after' AND context = 'user' AND source = 'default'`;
+const WRITE_OUT = `DO $$ BEGIN
+  PERFORM set_config(name, '256kB', true) FROM pg_settings
+  WHERE name = 'backend_flush_after' AND context = 'user' AND source = 'default';
+EXCEPTION WHEN insufficient_privilege THEN
+END $$`;
 
 /** Until the end of the transaction. Waits for as long as a statement may, since the folds before may be large. */
 async function lockFolds(
