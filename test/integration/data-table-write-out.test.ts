@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import {
+  folded,
   foldOf,
   freshDataTable,
   openDataTable,
@@ -43,5 +44,25 @@ it('a fold leaves no heap of written pages for a checkpoint, and keeps what an o
   } finally {
     await table.close();
     await chosen.close();
+  }
+});
+
+it('a role that may not see the settings folds all the same', async () => {
+  const table = await freshDataTable(database, TELLING_TABLE);
+  await sql(
+    database,
+    `CREATE ROLE blind LOGIN; GRANT ALL ON accounts TO blind; GRANT USAGE ON SCHEMA spill TO blind;
+     GRANT ALL ON ALL TABLES IN SCHEMA spill TO blind; REVOKE ALL ON pg_settings FROM PUBLIC`,
+  );
+  const url = new URL(database.postgres!.url);
+  url.username = 'blind';
+  const blind = openDataTable(database, {}, { connection: { connectionString: url.href } });
+  try {
+    expect(folded(await blind.fold(foldOf(startOf(1), [['a', '1', 5n]])))).toMatchObject({ applied: 1 });
+    expect(await sql(database, `SELECT told FROM accounts WHERE id = 'a'`)).toEqual([{ told: '0' }]);
+  } finally {
+    await blind.close();
+    await table.close();
+    await sql(database, 'GRANT SELECT ON pg_settings TO PUBLIC; DROP OWNED BY blind; DROP ROLE blind');
   }
 });

@@ -21,6 +21,7 @@ import { notCanonical } from './not-canonical.js';
 import { readLedgerId } from './read-ledger-id.js';
 import { inTransaction, type TransactionEnd } from './sql-transaction.js';
 import { toWatermark, WATERMARK_COLUMNS } from './watermark-row.js';
+import { withSavepoint } from './with-savepoint.js';
 
 /**
  * Applies a range of a shard's log to the data table in one SQL transaction.
@@ -115,11 +116,18 @@ const FOLDS_LOCK = 7_231_480_272;
  * go, as checkpoints do with theirs, unless somebody has chosen a value, or this server has no such setting or shows it to
  * nobody: a fold does without it then.
  */
-const WRITE_OUT = `DO $$ BEGIN
-  PERFORM set_config(name, '256kB', true) FROM pg_settings
-  WHERE name = 'backend_flush_after' AND context = 'user' AND source = 'default';
-EXCEPTION WHEN insufficient_privilege THEN
-END $$`;
+async function writeOutSteadily(client: pg.PoolClient): Promise<void> {
+  try {
+    await withSavepoint(client, 'writing_out', () =>
+      client.query(
+        `SELECT set_config(name, '256kB', true) FROM pg_settings
+         WHERE name = 'backend_flush_after' AND context = 'user' AND source = 'default'`,
+      ),
+    );
+  } catch (error) {
+    if (sqlState(error) !== '42501') throw error;
+  }
+}
 
 /** Until the end of the transaction. Waits for as long as a statement may, since the folds before may be large. */
 async function lockFolds(
@@ -127,7 +135,7 @@ async function lockFolds(
   { limits, bulk }: DataTableContext,
   beside: FoldsBeside,
 ): Promise<void> {
-  if (bulk === 'copy') await client.query(WRITE_OUT);
+  if (bulk === 'copy') await writeOutSteadily(client);
   const lock = beside === 'alone' ? 'pg_advisory_xact_lock' : 'pg_advisory_xact_lock_shared';
   await client.query(
     `SET LOCAL lock_timeout = ${limits.statementMsMax};
