@@ -11,14 +11,14 @@ export interface FoldedBurst {
 }
 
 const BURST = 2;
-const REST = 7;
+const REST = 15;
 const REST_MS_MAX = 1_000;
 
 /**
  * How long to wait after a fold before the next one, milliseconds.
  *
  * Where much more arrives than is folded, no fold catches up, and each takes processor and disk from the intake: folds
- * then take an eighth of the time, until the burst is over or half of what may wait does.
+ * then take a sixteenth of the time, until the burst is over or half of what may wait does.
  */
 export function restAfterFold({ rows, ms, arrived, waitingBytes, waitingBytesMax }: FoldedBurst): number {
   if (arrived <= BURST * rows || endsRest(waitingBytes, waitingBytesMax)) return 0;
