@@ -51,6 +51,14 @@ describe('help', () => {
   });
 });
 
+describe('the help of a group of commands', () => {
+  test.each(['shard', 'set-aside', 'conflicts', 'schema'])('of %s has an example', async (group) => {
+    const { code, stdout } = await runSpill([group, '--help']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(new RegExp(`Examples?:\\n {2}spill ${group} \\w`));
+  });
+});
+
 describe('a command line that can not be used ends with 2 and says why, without a stack', () => {
   test.each([
     ['an unknown command', ['sumbit', 'x', '1'], "unknown command 'sumbit'"],

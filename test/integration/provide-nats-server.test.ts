@@ -53,7 +53,7 @@ ${
 
 describe('which versions are accepted', () => {
   it.each([
-    ['2.14.9', 'ok'],
+    ['2.14.10', 'ok'],
     ['2.14.6', 'ok'],
     ['2.15.0', 'ok'],
     ['3.0.0', 'ok'],
@@ -72,14 +72,14 @@ describe('which versions are accepted', () => {
 
   it('orders numbers as numbers', () => {
     expect(compareServerVersions('2.14.10', '2.14.9')).toBeGreaterThan(0);
-    expect(compareServerVersions('v2.14.9', '2.14.9')).toBe(0);
+    expect(compareServerVersions('v2.14.10', '2.14.10')).toBe(0);
   });
 });
 
 describe('finding a nats-server', () => {
   it('takes the one that SPILL_NATS_SERVER names before one on PATH', async () => {
     const named = await fakeServer(join(folder, 'named'), '2.14.8');
-    await fakeServer(join(folder, 'bin', 'nats-server'), '2.14.9');
+    await fakeServer(join(folder, 'bin', 'nats-server'), '2.14.10');
     const found = await provideNatsServer({
       cacheDir,
       env: await env({ SPILL_NATS_SERVER: named }, join(folder, 'bin')),
@@ -99,7 +99,7 @@ describe('finding a nats-server', () => {
     ['no nats-server', () => script(join(folder, 'other'), 'echo hello'), 'hello'],
     ['a folder', async () => folder, 'no executable file'],
   ])('refuses a named one that is %s', async (_, make, message) => {
-    await fakeServer(join(folder, 'bin', 'nats-server'), '2.14.9');
+    await fakeServer(join(folder, 'bin', 'nats-server'), '2.14.10');
     const given = await env({ SPILL_NATS_SERVER: await make() }, join(folder, 'bin'));
     const error = await provideNatsServer({ cacheDir, env: given }).catch((e: unknown) => e);
     expect(error).toMatchObject({ code: 'NATS_SERVER_UNUSABLE', message: expect.stringContaining(message) });
@@ -108,17 +108,17 @@ describe('finding a nats-server', () => {
 
   it('passes over a too old one on PATH for a newer one behind it', async () => {
     await fakeServer(join(folder, 'a', 'nats-server'), '2.9.0');
-    const good = await fakeServer(join(folder, 'b', 'nats-server'), '2.14.9');
+    const good = await fakeServer(join(folder, 'b', 'nats-server'), '2.14.10');
     const found = await provideNatsServer({ cacheDir, env: await env({}, join(folder, 'a'), join(folder, 'b')) });
-    expect(found).toEqual({ path: good, version: '2.14.9', source: 'PATH' });
+    expect(found).toEqual({ path: good, version: '2.14.10', source: 'PATH' });
   });
 
   it('takes the newest in the cache, and prefers it to one on PATH that wants a warning', async () => {
     await fakeServer(join(folder, 'bin', 'nats-server'), '2.12.0');
     await fakeServer(join(cacheDir, '2.14.6', 'nats-server'), '2.14.6');
-    const newest = await fakeServer(join(cacheDir, '2.14.9', 'nats-server'), '2.14.9');
+    const newest = await fakeServer(join(cacheDir, '2.14.10', 'nats-server'), '2.14.10');
     const found = await provideNatsServer({ cacheDir, env: await env({}, join(folder, 'bin')) });
-    expect(found).toEqual({ path: newest, version: '2.14.9', source: 'cache' });
+    expect(found).toEqual({ path: newest, version: '2.14.10', source: 'cache' });
   });
 
   it('takes one on PATH with a warning where no better one can be got', async () => {
@@ -131,26 +131,26 @@ describe('finding a nats-server', () => {
 describe('getting a nats-server', () => {
   it('builds the pinned release with go, into the cache, where the next call finds it', async () => {
     const bin = join(folder, 'gobin');
-    await fakeGo(bin, '2.14.9');
+    await fakeGo(bin, '2.14.10');
     const given = await env({}, bin);
     const lines: string[] = [];
     const got = await provideNatsServer({ cacheDir, env: given, log: (line) => lines.push(line) });
-    expect(got).toEqual({ path: join(cacheDir, '2.14.9', 'nats-server'), version: '2.14.9', source: 'go' });
+    expect(got).toEqual({ path: join(cacheDir, '2.14.10', 'nats-server'), version: '2.14.10', source: 'go' });
     expect(await readFile(join(folder, 'go-calls'), 'utf8')).toBe(
-      'install github.com/nats-io/nats-server/v2@v2.14.9\n',
+      'install github.com/nats-io/nats-server/v2@v2.14.10\n',
     );
     expect(lines).toHaveLength(1);
     expect(await provideNatsServer({ cacheDir, env: given })).toMatchObject({ source: 'cache', path: got.path });
-    expect(await readdir(cacheDir)).toEqual(['2.14.9']);
+    expect(await readdir(cacheDir)).toEqual(['2.14.10']);
   });
 
   it('may be called several times at once', async () => {
     const bin = join(folder, 'gobin');
-    await fakeGo(bin, '2.14.9');
+    await fakeGo(bin, '2.14.10');
     const given = await env({}, bin);
     const got = await Promise.all(Array.from({ length: 5 }, () => provideNatsServer({ cacheDir, env: given })));
-    for (const one of got) expect(one.path).toBe(join(cacheDir, '2.14.9', 'nats-server'));
-    expect(await readdir(cacheDir)).toEqual(['2.14.9']);
+    for (const one of got) expect(one.path).toBe(join(cacheDir, '2.14.10', 'nats-server'));
+    expect(await readdir(cacheDir)).toEqual(['2.14.10']);
   });
 
   it('does not take what is not the release that was asked for', async () => {

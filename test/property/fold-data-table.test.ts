@@ -23,7 +23,9 @@ import {
   timestampOf,
   ZERO_HASH,
 } from '../support/data-table-fixture.js';
+
 import { type DatabaseProxy, startDatabaseProxy } from '../support/database-proxy.js';
+import { SOAK } from '../support/fault.js';
 import { startPostgres, type TestPostgres } from '../support/postgres.js';
 
 const SHARDS = [1, 2, 3] as const;
@@ -116,13 +118,15 @@ describe('folding at random', () => {
     await postgres?.stop();
   });
 
-  it('every transaction takes effect once, and everything is accounted for', { timeout: 240_000 }, async () => {
+  it('every transaction takes effect once, and everything is accounted for', {
+    timeout: SOAK ? 3_600_000 : 240_000,
+  }, async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(command, { minLength: 5, maxLength: 40 }), async (commands) => {
         await runWorld(commands);
       }),
       // biome-ignore lint/suspicious/noUndeclaredEnvVars: turbo does not run the tests
-      { numRuns: Number(process.env.SPILL_FOLD_RUNS ?? 25), endOnFailure: true },
+      { numRuns: Number(process.env.SPILL_FOLD_RUNS ?? (SOAK ? 250 : 25)), endOnFailure: true },
     );
   });
 

@@ -6,9 +6,18 @@ const TABLE = "The user's table:";
 
 /** `--json`, which every command has, and an example under its help. */
 export function withOutput(command: Command, ...examples: string[]): Command {
-  return command
-    .option('--json', 'write the result as JSON on standard output, an error as JSON on standard error')
-    .addHelpText('after', ['', examples.length > 1 ? 'Examples:' : 'Example:', ...examples.map(indent)].join('\n'));
+  return withExamples(
+    command.option('--json', 'write the result as JSON on standard output, an error as JSON on standard error'),
+    ...examples,
+  );
+}
+
+/** Examples under the help of a command, or of a group of them. */
+export function withExamples(command: Command, ...examples: string[]): Command {
+  return command.addHelpText(
+    'after',
+    ['', examples.length > 1 ? 'Examples:' : 'Example:', ...examples.map(indent)].join('\n'),
+  );
 }
 
 /** How to reach the cluster. */

@@ -7,7 +7,7 @@ export const EXIT = {
   usage: 2,
   /** The cluster or the database is not reachable, or can't do it now: the same command may succeed later. */
   unavailable: 3,
-  /** `verify` or `doctor` found something wrong. */
+  /** `verify`, `doctor` or `repair` found something wrong. */
   found: 4,
 } as const;
 
@@ -17,4 +17,4 @@ Exit codes:
   1  refused: the same command would fail again
   2  the command line, a file's form or the configuration can't be used
   3  cluster or database not reachable, or busy: the same command may succeed later
-  4  verify or doctor found something wrong`;
+  4  verify, doctor or repair found something wrong`;

@@ -1,7 +1,7 @@
 import type { ConflictRow } from '@spill/core';
 import { Command } from 'commander';
 import { usageError } from '../cli-error.js';
-import { withDatabase, withNote, withOutput } from '../command-options.js';
+import { withDatabase, withExamples, withNote, withOutput } from '../command-options.js';
 import { operatorNote } from '../operator-note.js';
 import { placeOf, renderConflicts } from '../render/set-aside.js';
 import { showText } from '../render/show-text.js';
@@ -10,10 +10,11 @@ import { wholeOption } from '../whole-option.js';
 
 /** The same id on the same account with another amount, found at the fold: in no balance until somebody decides. */
 export function conflictsCommand(): Command {
-  return new Command('conflicts')
+  const group = new Command('conflicts')
     .description('Stored transactions whose id already took effect with another amount: in no balance.')
     .addCommand(list())
     .addCommand(resolve());
+  return withExamples(group, 'spill conflicts list --json');
 }
 
 function list(): Command {

@@ -1,15 +1,16 @@
 import { DataTableSchemaError, type SchemaStatement } from '@spill/core';
 import { Command } from 'commander';
-import { withDatabase, withOutput } from '../command-options.js';
+import { withDatabase, withExamples, withOutput } from '../command-options.js';
 import { plural } from '../render/numbers.js';
 import { renderSchema } from '../render/schema.js';
 import { onRun } from '../run-command.js';
 
 /** spill's own tables in the user's database. */
 export function schemaCommand(): Command {
-  return new Command('schema')
+  const group = new Command('schema')
     .description("spill's own tables beside the user's table: the schema `spill` of its database.")
     .addCommand(apply());
+  return withExamples(group, 'spill schema apply --dry-run');
 }
 
 function apply(): Command {

@@ -2,7 +2,7 @@ import { accountField, idField, type LedgerRow, type SetAsideRow } from '@spill/
 import { Command } from 'commander';
 import { checkedField } from '../checked-field.js';
 import { usageError } from '../cli-error.js';
-import { withCluster, withDatabase, withNote, withOutput } from '../command-options.js';
+import { withCluster, withDatabase, withExamples, withNote, withOutput } from '../command-options.js';
 import { EXIT } from '../exit-codes.js';
 import { operatorNote } from '../operator-note.js';
 import { plural } from '../render/numbers.js';
@@ -15,12 +15,13 @@ const LIMIT_MAX = 1_000_000;
 
 /** Stored transactions that could not be added to their row: what operators can do about them. */
 export function setAsideCommand(): Command {
-  return new Command('set-aside')
+  const group = new Command('set-aside')
     .description('Transactions that are stored, but not in their row: list, retry, move to another account, write off.')
     .addCommand(list())
     .addCommand(retry())
     .addCommand(move())
     .addCommand(writeOff());
+  return withExamples(group, 'spill set-aside list --json', 'spill set-aside retry --all');
 }
 
 function list(): Command {

@@ -2,19 +2,20 @@ import { POOLS, SpillError } from '@spill/core';
 import { Command } from 'commander';
 import { measuredShards, performanceOrNull } from '../ask-performance.js';
 import { usageError } from '../cli-error.js';
-import { withCluster, withOutput } from '../command-options.js';
+import { withCluster, withExamples, withOutput } from '../command-options.js';
 import { renderLocation, renderShard, renderShards } from '../render/shards.js';
 import { onRun } from '../run-command.js';
 import { SHARD_MAX, wholeArgument } from '../whole-option.js';
 
 export function shardCommand(): Command {
-  return new Command('shard')
+  const group = new Command('shard')
     .description('Shards: what there is and where; make one, or take one away.')
     .addCommand(list())
     .addCommand(locate())
     .addCommand(show())
     .addCommand(create())
     .addCommand(remove());
+  return withExamples(group, 'spill shard list', 'spill shard locate 1 --json');
 }
 
 function show(): Command {

@@ -14,7 +14,7 @@ const GO_TIMEOUT_MS = 15 * 60_000;
 const PIP_TIMEOUT_MS = 5 * 60_000;
 const PROBE_TIMEOUT_MS = 30_000;
 
-/** The newest 2.14.x that has wheels; the newest overall, PINNED_SERVER_VERSION, exists as source only. */
+/** The newest 2.14.x that has wheels; PINNED_SERVER_VERSION exists as source only. */
 const WHEEL_VERSION = '2.14.6';
 
 interface Wheel {

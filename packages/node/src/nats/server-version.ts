@@ -1,5 +1,5 @@
 /** The release of nats-server that spill is built and tested with: the newest 2.14.x. */
-export const PINNED_SERVER_VERSION = '2.14.9';
+export const PINNED_SERVER_VERSION = '2.14.10';
 
 /** Below this, a replicated log is not fsynced before the acknowledgement even with `sync_interval: always`. */
 export const MINIMUM_SERVER_VERSION = '2.10.23';
