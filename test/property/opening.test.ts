@@ -8,6 +8,7 @@
  * damaged. The second half takes out one rule after the other, and shows how the rest then falls.
  */
 import {
+  firstRecord,
   initialShardState,
   judgeLink,
   judgeOpening,
@@ -92,19 +93,7 @@ function steps(quiet: boolean): fc.Arbitrary<Step[]> {
   return fc.array(fc.oneof(...usual, ...(quiet ? [] : tampering)), { maxLength: 70, size: 'max' });
 }
 
-function created(logId: string): Uint8Array {
-  return writeRecord({
-    logId,
-    previous: NO_HASH,
-    assignment: 0,
-    number: 1,
-    count: 0,
-    sum: 0n,
-    replayFrom: 1,
-    epoch: 1,
-    events: [{ type: 'created', shard: 1, small: NO_SMALL_STATE }],
-  });
-}
+const created = (logId: string): Uint8Array => firstRecord(1, logId, { ...NO_SMALL_STATE, epoch: 1 });
 
 class Run {
   readonly world: LogWorld;

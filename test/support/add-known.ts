@@ -20,5 +20,5 @@ export function addKnown(
   const batch = readBatch(builder.finish(), true);
   const keys = locateKeys(key, batch);
   const hashes = hash ? Uint32Array.from(rows, hash) : keys.hashes;
-  known.addRows(batch, { ...keys, hashes }, null, sequence);
+  known.addRows(batch, null, sequence, { ...keys, hashes });
 }

@@ -1,3 +1,5 @@
+import { enlarged } from './enlarged.js';
+
 export interface AccountSum {
   readonly sum: bigint;
   readonly count: number;
@@ -28,13 +30,15 @@ export class AccountSums {
     this.low[account] = sum - carry * HALF;
     this.high[account] = (this.high[account] as number) + high + carry;
     this.counts[account] = (this.counts[account] as number) + count;
-    if (Math.abs(this.high[account] as number) > HIGH_MAX) this.moveLarge(account);
+    if (Math.abs(this.high[account] as number) <= HIGH_MAX) return;
+    this.addLarge(account, BigInt(this.high[account] as number));
+    this.high[account] = 0;
   }
 
   subtract(account: number, { sum, count }: AccountSum): void {
     const high = sum >> 32n;
     const fits = high <= HIGH_MAX && high >= -HIGH_MAX;
-    if (!fits) this.large.set(account, (this.large.get(account) ?? 0n) - high);
+    if (!fits) this.addLarge(account, -high);
     this.add(account, -Number(BigInt.asUintN(32, sum)), fits ? -Number(high) : 0, -count);
   }
 
@@ -44,20 +48,15 @@ export class AccountSums {
     return { sum: (high << 32n) + BigInt(this.low[account] as number), count: this.counts[account] as number };
   }
 
-  private moveLarge(account: number): void {
-    this.large.set(account, (this.large.get(account) ?? 0n) + BigInt(this.high[account] as number));
-    this.high[account] = 0;
+  private addLarge(account: number, high: bigint): void {
+    this.large.set(account, (this.large.get(account) ?? 0n) + high);
   }
 
   private grow(account: number): void {
     let size = 2 * this.counts.length;
     while (size <= account) size *= 2;
-    const { low, high, counts } = this;
-    this.low = new Uint32Array(size);
-    this.low.set(low);
-    this.high = new Float64Array(size);
-    this.high.set(high);
-    this.counts = new Uint32Array(size);
-    this.counts.set(counts);
+    this.low = enlarged(this.low, new Uint32Array(size));
+    this.high = enlarged(this.high, new Float64Array(size));
+    this.counts = enlarged(this.counts, new Uint32Array(size));
   }
 }

@@ -1,7 +1,10 @@
 import type { Batch } from '../transaction/batch.js';
-import { EntryTable, NONE, tagOf } from './entry-table.js';
+import { enlarged } from './enlarged.js';
+import { EntryTable, NONE } from './entry-table.js';
 
 const FIRST_SIZE = 1_024;
+
+const any = (): boolean => true;
 
 /**
  * The accounts of which a shard knows transactions, by number: columns instead of an object each, which a million of
@@ -27,21 +30,17 @@ export class AccountTable {
 
   /** −1 where the account has no entries. */
   numberOf(name: string, hash: number): number {
-    const { tags, pairs, mask } = this.table.partition(hash);
-    const tag = tagOf(hash);
-    for (let at = hash & mask; ; at = (at + 1) & mask) {
-      const other = tags[at] as number;
-      if (other === 0) return -1;
-      if (other !== tag || pairs[2 * at + 1] !== hash) continue;
-      const number = pairs[2 * at] as number;
-      if (this.names[number] === name) return number;
-    }
+    const number = this.table.find(hash, (number) => this.names[number] === name);
+    return number === NONE ? -1 : number;
   }
 
   /** The same for all accounts of a batch: step by step for all of them, so that the misses of the cache overlap. */
   numbersOf({ accounts }: Batch, hashes: Uint32Array): Int32Array {
     const numbers = new Int32Array(accounts.length);
-    for (let i = 0; i < numbers.length; i++) numbers[i] = this.table.first(hashes[i] as number);
+    for (let i = 0; i < numbers.length; i++) {
+      const first = this.table.find(hashes[i] as number, any);
+      numbers[i] = first === NONE ? -1 : first;
+    }
     for (let i = 0; i < numbers.length; i++) {
       const number = numbers[i] as number;
       const name = accounts[i] as string;
@@ -105,9 +104,4 @@ export class AccountTable {
     this.heads = enlarged(this.heads, new Uint32Array(size));
     this.counts = enlarged(this.counts, new Uint32Array(size));
   }
-}
-
-function enlarged<T extends Uint16Array | Uint32Array>(from: T, to: T): T {
-  to.set(from);
-  return to;
 }

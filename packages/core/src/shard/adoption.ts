@@ -11,7 +11,7 @@ import { type Batch, batchAccount } from '../transaction/batch.js';
 import type { SmallState } from './events.js';
 import type { IdHashKey } from './id-hash.js';
 import { KnownIds, NONE } from './known-ids.js';
-import { type LocatedKeys, locateKeys } from './located-keys.js';
+import type { LocatedKeys } from './located-keys.js';
 import type { FirstSeen } from './submit-protocol.js';
 
 const SEGMENT_ENTRIES = 65_535;
@@ -37,7 +37,7 @@ export class Adoption {
   constructor(
     readonly migration: number,
     readonly slots: readonly SlotSpan[],
-    private readonly key: IdHashKey,
+    key: IdHashKey,
     slotOf: (account: string) => number,
   ) {
     this.ids = new KnownIds(key, slotOf, SEGMENT_ENTRIES);
@@ -56,7 +56,7 @@ export class Adoption {
   adopt({ batch, shards, sequences }: AdoptedRows, sequence: number): void {
     const { ids } = this;
     const from = ids.endPlace;
-    ids.addRows(batch, locateKeys(this.key, batch), null, sequence);
+    ids.addRows(batch, null, sequence);
     for (let row = 0; row < batch.rows; row++) {
       this.originate(ids.at(from + row), shards[row] as number, sequences[row] as number);
     }

@@ -15,13 +15,12 @@ const PARTITION_SIZE_MIN = 16;
 const FULL_SHARE_MIN = 7 / 16;
 const FULL_SHARE_MAX = 11 / 16;
 
-export interface Partition {
+interface Partition {
   readonly fullShare: number;
-  /** Of each place: 0 where it is free. The places of a hash: from `hash & mask` on, round the end, up to a free one. */
+  /** Of each place: 0 where it is free. The places of a hash: from `hash & (tags.length - 1)` on, round the end, up to a free one. */
   tags: Uint8Array;
   /** Of each place that is not free: entry and hash. */
   pairs: Uint32Array;
-  mask: number;
   used: number;
   usedMax: number;
 }
@@ -32,13 +31,15 @@ export class EntryTable {
     return { fullShare, used: 0, ...places(PARTITION_SIZE_MIN, fullShare) };
   });
 
-  partition(hash: number): Partition {
-    return this.partitions[hash >>> 24]!;
+  /** Places in all partitions, free ones included. */
+  get places(): number {
+    return this.partitions.reduce((sum, { tags }) => sum + tags.length, 0);
   }
 
   /** Whether an entry may have this hash: false is certain. */
   mayHave(hash: number): boolean {
-    const { tags, mask } = this.partitions[hash >>> 24]!;
+    const { tags } = this.partitions[hash >>> 24]!;
+    const mask = tags.length - 1;
     const tag = tagOf(hash);
     for (let at = hash & mask; ; at = (at + 1) & mask) {
       const other = tags[at] as number;
@@ -47,14 +48,17 @@ export class EntryTable {
     }
   }
 
-  /** The first entry with this hash, or −1; others may have it too. */
-  first(hash: number): number {
-    const { tags, pairs, mask } = this.partitions[hash >>> 24]!;
+  /** The first entry with this hash that `isIt` takes, or `NONE`. */
+  find(hash: number, isIt: (entry: number) => boolean): number {
+    const { tags, pairs } = this.partitions[hash >>> 24]!;
+    const mask = tags.length - 1;
     const tag = tagOf(hash);
     for (let at = hash & mask; ; at = (at + 1) & mask) {
       const other = tags[at] as number;
-      if (other === 0) return -1;
-      if (other === tag && pairs[2 * at + 1] === hash) return pairs[2 * at] as number;
+      if (other === 0) return NONE;
+      if (other !== tag || pairs[2 * at + 1] !== hash) continue;
+      const entry = pairs[2 * at] as number;
+      if (isIt(entry)) return entry;
     }
   }
 
@@ -68,7 +72,8 @@ export class EntryTable {
   /** Takes an entry that is there out and closes the gap, so that probing never meets a tombstone. */
   remove(hash: number, entry: number): void {
     const partition = this.partitions[hash >>> 24]!;
-    const { tags, pairs, mask } = partition;
+    const { tags, pairs } = partition;
+    const mask = tags.length - 1;
     let gap = hash & mask;
     while (pairs[2 * gap] !== entry) {
       // Better to end than to look for ever.
@@ -91,20 +96,20 @@ export class EntryTable {
 }
 
 /** By bits of the hash that choose neither the partition nor, in one of fewer than 2^17 places, where to begin. */
-export function tagOf(hash: number): number {
+function tagOf(hash: number): number {
   return ((hash >>> 17) & 0x7f) | 0x80;
 }
 
-function places(size: number, fullShare: number): Pick<Partition, 'tags' | 'pairs' | 'mask' | 'usedMax'> {
+function places(size: number, fullShare: number): Pick<Partition, 'tags' | 'pairs' | 'usedMax'> {
   return {
     tags: new Uint8Array(size),
     pairs: new Uint32Array(2 * size),
-    mask: size - 1,
     usedMax: Math.floor(fullShare * size),
   };
 }
 
-function put({ tags, pairs, mask }: Partition, hash: number, entry: number): void {
+function put({ tags, pairs }: Partition, hash: number, entry: number): void {
+  const mask = tags.length - 1;
   let at = hash & mask;
   while (tags[at] !== 0) at = (at + 1) & mask;
   tags[at] = tagOf(hash);

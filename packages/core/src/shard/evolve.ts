@@ -1,7 +1,6 @@
 import { storedSum } from './accepted-rows.js';
 import { Adoption } from './adoption.js';
 import type { Adopted, MigrationOutcome, ShardEvent, SmallState, Stored } from './events.js';
-import { locateKeys } from './located-keys.js';
 import type { LogRecord } from './record.js';
 import { writeRecord } from './record.js';
 import type { ShardState } from './state.js';
@@ -95,8 +94,7 @@ export function replayRecord(state: ShardState, record: LogRecord, sequence: num
 }
 
 function store(state: ShardState, event: Stored, sequence: number): ShardState {
-  const { batch, accepted } = event;
-  state.known.addRows(batch, event.keys ?? locateKeys(state.idHashKey, batch), accepted, sequence);
+  state.known.addRows(event.batch, event.accepted, sequence, event.keys);
   state.count += event.count;
   state.sum += storedSum(event);
   return state;

@@ -10,10 +10,11 @@
  */
 import { type Batch, batchAccount, batchTimestamp } from '../transaction/batch.js';
 import { AccountTable } from './account-table.js';
-import { EntryTable, NONE, tagOf } from './entry-table.js';
+import { enlarged } from './enlarged.js';
+import { EntryTable, NONE } from './entry-table.js';
 import { accepts, type Forgotten } from './events.js';
 import { hashId, type IdHashKey, mixHashes } from './id-hash.js';
-import type { LocatedKeys } from './located-keys.js';
+import { type LocatedKeys, locateKeys } from './located-keys.js';
 
 export { NONE };
 
@@ -61,8 +62,7 @@ function newSegment(entries: number, sequenceBase: number): Segment {
 function makeRoom(segment: Segment, idBytes: number): void {
   const { ids, idBytes: used } = segment;
   if (used + idBytes <= ids.length) return;
-  segment.ids = new Uint8Array(Math.max(2 * ids.length, used + idBytes));
-  segment.ids.set(ids);
+  segment.ids = enlarged(ids, new Uint8Array(Math.max(2 * ids.length, used + idBytes)));
 }
 
 export class KnownIds {
@@ -143,28 +143,23 @@ export class KnownIds {
 
   /** What `lookUp` says, for a key whose account's number, whose hash and whose id's bytes are at hand. */
   find(account: number, hash: number, bytes: Uint8Array, from: number, to: number): number {
-    const { tags, pairs, mask } = this.table.partition(hash);
-    const tag = tagOf(hash);
-    for (let at = hash & mask; ; at = (at + 1) & mask) {
-      const other = tags[at] as number;
-      if (other === 0) return NONE;
-      if (other !== tag || pairs[2 * at + 1] !== hash) continue;
-      const entry = pairs[2 * at] as number;
+    return this.table.find(hash, (entry) => {
       const segment = this.segments[entry >>> 16]!;
       const place = entry & 0xffff;
-      if (
+      return (
         segment.accounts[place] === account &&
         segment.idLengths[place] === to - from &&
         sameBytes(segment.ids, segment.idsAt[place] as number, bytes, from, to) &&
         !this.isForgotten(entry)
-      ) {
-        return entry;
-      }
-    }
+      );
+    });
   }
 
-  /** The rows of one record's batch that were accepted (null: all), as entries at the end; no key may be known. */
-  addRows(batch: Batch, keys: LocatedKeys, accepted: Uint8Array | null, sequence: number): void {
+  /**
+   * The rows of one record's batch that were accepted (null: all), as entries at the end; no key may be known. `keys`:
+   * where they are at hand.
+   */
+  addRows(batch: Batch, accepted: Uint8Array | null, sequence: number, keys = locateKeys(this.key, batch)): void {
     const numbers = this.accountNumbers(batch, keys);
     let from = 0;
     while (from < batch.rows) {

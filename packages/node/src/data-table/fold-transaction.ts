@@ -54,6 +54,7 @@ async function fold(
   request: FoldRequest,
   beside: FoldsBeside,
 ): Promise<TransactionEnd<FoldOutcome | null>> {
+  if (context.bulk === 'copy') await writeOutSteadily(client);
   await lockFolds(client, context, beside);
   await lockTables(client, context);
   const row = await lockWatermark(client, request);
@@ -130,12 +131,7 @@ async function writeOutSteadily(client: pg.PoolClient): Promise<void> {
 }
 
 /** Until the end of the transaction. Waits for as long as a statement may, since the folds before may be large. */
-async function lockFolds(
-  client: pg.PoolClient,
-  { limits, bulk }: DataTableContext,
-  beside: FoldsBeside,
-): Promise<void> {
-  if (bulk === 'copy') await writeOutSteadily(client);
+async function lockFolds(client: pg.PoolClient, { limits }: DataTableContext, beside: FoldsBeside): Promise<void> {
   const lock = beside === 'alone' ? 'pg_advisory_xact_lock' : 'pg_advisory_xact_lock_shared';
   await client.query(
     `SET LOCAL lock_timeout = ${limits.statementMsMax};
