@@ -15,7 +15,12 @@ import {
 } from '../../packages/node/dist/nats/embedded-server-file.js';
 import { endProcess } from '../../packages/node/dist/nats/end-process.js';
 import { freePort } from '../../packages/node/dist/nats/free-port.js';
-import { identityFromPs, isStillRunning, processIdentity } from '../../packages/node/dist/nats/process-identity.js';
+import {
+  identityFromPs,
+  isStillRunning,
+  type ProcessIdentity,
+  processIdentity,
+} from '../../packages/node/dist/nats/process-identity.js';
 import { provideNatsServer } from '../../packages/node/dist/nats/provide-nats-server.js';
 import { readPeers } from '../../packages/node/dist/nats/server-peers.js';
 import { readServerSettings } from '../../packages/node/dist/nats/server-settings.js';
@@ -68,6 +73,15 @@ async function leaveOrphan(): Promise<number> {
   parent.kill('SIGKILL');
   await once(parent, 'exit');
   return Number(output.toString());
+}
+
+/** A process that lives until it is ended, seen when its exec is over: `spawn` may return before that. */
+async function sleeper(): Promise<{ child: ChildProcess; identity: ProcessIdentity }> {
+  const child = spawn('sleep', ['60'], { stdio: 'ignore' });
+  children.push(child);
+  const seen = () => processIdentity(child.pid!)!;
+  await until('its command line', () => seen().commandLine !== '');
+  return { child, identity: seen() };
 }
 
 describe('the embedded nats-server', () => {
@@ -170,9 +184,8 @@ describe('an orphan', () => {
   });
 
   it('is only what the file names in full: another process with its pid is left alone', async () => {
-    const innocent = spawn('sleep', ['60'], { stdio: 'ignore' });
-    children.push(innocent);
-    const { pid, startTime, commandLine } = processIdentity(innocent.pid!)!;
+    const { child: innocent, identity } = await sleeper();
+    const { pid, startTime, commandLine } = identity;
     const ports = { port: 0, monitorPort: 0 };
     for (const file of [
       { pid, startTime: 'another boot 17', commandLine, ...ports },
@@ -185,6 +198,16 @@ describe('an orphan', () => {
       await server.stop();
     }
     writeEmbeddedServerFile(dataDir, { pid, startTime, commandLine, ...ports });
+    await start();
+    expect(processIdentity(pid)).toBe(undefined);
+  });
+
+  it('is known by its start time where it was noted in the middle of its exec, with an empty command line', async () => {
+    const { pid, startTime } = (await sleeper()).identity;
+    writeEmbeddedServerFile(dataDir, { pid, startTime: 'another boot 17', commandLine: '', port: 0, monitorPort: 0 });
+    await (await start()).stop();
+    expect(processIdentity(pid)).not.toBe(undefined);
+    writeEmbeddedServerFile(dataDir, { pid, startTime, commandLine: '', port: 0, monitorPort: 0 });
     await start();
     expect(processIdentity(pid)).toBe(undefined);
   });
@@ -227,9 +250,7 @@ describe('servers of one cluster', () => {
 
 describe('a process', () => {
   it('has one identity, by /proc and by ps, until it ends', async () => {
-    const child = spawn('sleep', ['60'], { stdio: 'ignore' });
-    children.push(child);
-    const identity = processIdentity(child.pid!)!;
+    const { child, identity } = await sleeper();
     expect(identity.commandLine).toBe('sleep 60');
     expect(processIdentity(child.pid!)).toEqual(identity);
     const byPs = identityFromPs(child.pid!)!;

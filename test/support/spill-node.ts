@@ -1,10 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import {
+  isStillRunning,
+  type ProcessIdentity,
+  processIdentity,
+} from '../../packages/node/dist/nats/process-identity.js';
+import { readIdentity } from '../../packages/node/dist/process/read-identity.js';
 
 export const SPILL_NODE = fileURLToPath(new URL('../../packages/node/dist/process/main.js', import.meta.url));
 
@@ -185,16 +191,7 @@ export async function startNode(options: StartNode = {}): Promise<TestNode> {
   };
 }
 
-interface Identity {
-  readonly pid: number;
-  readonly commandLine: string;
-}
-
-function readIdentity(path: string): Identity | null {
-  return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Identity) : null;
-}
-
-function childRecords(dataDir: string): Identity[] {
+function childRecords(dataDir: string): ProcessIdentity[] {
   const folder = join(dataDir, 'children');
   if (!existsSync(folder)) return [];
   return readdirSync(folder)
@@ -204,21 +201,25 @@ function childRecords(dataDir: string): Identity[] {
 }
 
 function childPids(dataDir: string): Record<string, number> {
-  return Object.fromEntries(childRecords(dataDir).map(({ pid, commandLine }) => [commandLine.split(' ').at(-1), pid]));
+  // The record of one that was seen in the middle of its exec has no command line yet.
+  const named = ({ pid, commandLine }: ProcessIdentity): [string, number] => {
+    const words = (commandLine || processIdentity(pid)?.commandLine || '').split(' ');
+    return [words.at(-1) as string, pid];
+  };
+  return Object.fromEntries(childRecords(dataDir).map(named));
 }
 
-function leftovers(dataDir: string): Identity[] {
+function leftovers(dataDir: string): ProcessIdentity[] {
   const server = readIdentity(join(dataDir, 'nats-server.pid.json'));
   return server ? [...childRecords(dataDir), server] : childRecords(dataDir);
 }
 
 /** Its pid may be somebody else's by now. */
-function endIfStill({ pid, commandLine }: Identity): void {
+function endIfStill(identity: ProcessIdentity): void {
+  if (!isStillRunning(identity)) return;
   try {
-    const now = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').join(' ').trim();
-    if (now === commandLine) process.kill(pid, 'SIGKILL');
+    process.kill(identity.pid, 'SIGKILL');
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code !== 'ENOENT' && code !== 'ESRCH') throw error;
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }

@@ -6,6 +6,7 @@ export interface ProcessIdentity {
   readonly pid: number;
   /** When it started, in the system's own words; comparable only for equality, and only on this machine. */
   readonly startTime: string;
+  /** Empty where it was seen in the middle of its exec: a parent may look before the system has filled it in. */
   readonly commandLine: string;
 }
 
@@ -76,10 +77,13 @@ export function processIdentity(pid: number): ProcessIdentity | undefined {
   return { pid, startTime: seen.startTime, commandLine: seen.commandLine };
 }
 
-/** Whether this very process still runs, or still holds its sockets: pid, start time and command line all agree. */
+/**
+ * Whether this very process still runs, or still holds its sockets: pid and start time agree, and so does the command
+ * line where both are known.
+ */
 export function isStillRunning(identity: ProcessIdentity): boolean {
   const { pid } = identity;
   const now = process.platform === 'linux' ? lookInProc(pid) : identityFromPs(pid);
   if (now === undefined || now.startTime !== identity.startTime) return false;
-  return now.commandLine === undefined || now.commandLine === identity.commandLine;
+  return !now.commandLine || !identity.commandLine || now.commandLine === identity.commandLine;
 }
