@@ -67,7 +67,7 @@ async function foldAll(
   const source = new FoldSource(state.known, new RecordMarks(), new Pending(state.known), log as never, () => to, 0);
   const ids: string[] = [];
   for (let at = from; at.sequence < to; ) {
-    const range = await source.next(at, rowsMax, 1_000);
+    const range = await source.next(at, { rowsMax, wideRowsMax: rowsMax, bytesMax: 1e9, marksMax: 1_000 });
     ids.push(...(range?.rows.ids ?? []));
     at = { ...at, ...range!.to };
   }

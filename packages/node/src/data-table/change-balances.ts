@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { accountKeys } from './account-keys.js';
+import { accountKeys, accountsParameter } from './account-keys.js';
 import { int8Array } from './binary-array.js';
 import { classifyError, describeError, setAsideReason, sqlState } from './classify-error.js';
 import type { DataTableContext } from './data-table-context.js';
@@ -59,11 +59,13 @@ async function tryPart(
   );
   const deltas = part.map((change) => change.delta);
   const narrow = deltas.every((delta) => delta >= INT8_MIN && delta <= INT8_MAX);
+  const keyArray = accountsParameter(1, sql.keyArray, part.length);
+  const deltaArray = accountsParameter(2, narrow ? 'int8[]' : 'numeric[]', part.length);
   try {
     return await withSavepoint(client, 'changing', async () => {
       const result = await client.query(
         `UPDATE ${sql.table} t SET ${sql.balanceColumn} = ${narrow ? sql.addInt8 : sql.addNumeric}
-         FROM unnest($1::${sql.keyArray}, $2::${narrow ? 'int8[]' : 'numeric[]'}) d(key, delta)
+         FROM unnest(${keyArray}, ${deltaArray}) d(key, delta)
          WHERE t.${sql.idColumn} = d.key AND ${sql.usable}`,
         [accounts, narrow ? int8Array(deltas) : `{${deltas.join(',')}}`],
       );

@@ -9,7 +9,7 @@ import { readLedgerId } from './read-ledger-id.js';
 import { inTransaction, type TransactionEnd } from './sql-transaction.js';
 
 /**
- * The direct path: row locked, ledger row, mark and balance in one SQL transaction. What the row or the table has
+ * The direct path: ledger row, mark and balance in one SQL transaction, locked in the order of folds. What the row or the table has
  * against it is `unavailable` and never a rejection, since a shard that is gone may already hold the transaction.
  */
 export async function directWrite(
@@ -35,37 +35,40 @@ async function write(
   { account, id, amount, timestamp }: DirectTransaction,
   isLedger: (ledgerId: string) => boolean,
 ): Promise<TransactionEnd<DirectOutcome>> {
-  const refusal = (await lockAccounts(client, context, [account])).get(account);
-  // After the locks: no schema is dropped and made anew from here on.
+  const inserted = await client.query(
+    `INSERT INTO spill.ledger (account, id, amount, timestamp, state) VALUES ($1, $2, $3, $4::timestamptz, 'applied')
+     ON CONFLICT (account, id) DO NOTHING`,
+    [account, id, amount.toString(), timestampParameter(timestamp)],
+  );
+  // With the ledger's lock: no schema is dropped and made anew from here on.
   if (!isLedger(await readLedgerId(client))) {
     return { commit: false, value: unavailable("spill's ledger in the database is another than before: spill doctor") };
   }
-  // A row that is not to be had says nothing about the id: it may have taken effect before.
-  if (refusal === undefined) {
-    const inserted = await client.query(
-      `INSERT INTO spill.ledger (account, id, amount, timestamp, state) VALUES ($1, $2, $3, $4::timestamptz, 'applied')
-       ON CONFLICT (account, id) DO NOTHING`,
-      [account, id, amount.toString(), timestampParameter(timestamp)],
-    );
-    if (inserted.rowCount === 1) {
-      await client.query(
-        'INSERT INTO spill.direct_mark (account, id) VALUES ($1, $2) ON CONFLICT (account, id) DO NOTHING',
-        [account, id],
-      );
-      const late = (await changeBalances(client, context, [{ account, delta: amount }])).get(account);
-      if (late !== undefined) return { commit: false, value: unavailable(late.detail) };
-      return { commit: true, value: { outcome: 'applied' } };
-    }
-  }
+  if (inserted.rowCount !== 1) return { commit: false, value: await tookEffectBefore(client, account, id, amount) };
+  await client.query(
+    'INSERT INTO spill.direct_mark (account, id) VALUES ($1, $2) ON CONFLICT (account, id) DO NOTHING',
+    [account, id],
+  );
+  const refusal =
+    (await lockAccounts(client, context, [account])).get(account) ??
+    (await changeBalances(client, context, [{ account, delta: amount }])).get(account);
+  if (refusal !== undefined) return { commit: false, value: unavailable(refusal.detail) };
+  return { commit: true, value: { outcome: 'applied' } };
+}
+
+async function tookEffectBefore(
+  client: pg.PoolClient,
+  account: string,
+  id: string,
+  amount: bigint,
+): Promise<DirectOutcome> {
   const found = await client.query(`SELECT ${LEDGER_COLUMNS} FROM spill.ledger l WHERE account = $1 AND id = $2`, [
     account,
     id,
   ]);
-  if (found.rows.length === 1) {
-    const row = toLedgerRow(found.rows[0]);
-    return { commit: false, value: { outcome: row.amount === amount ? 'duplicate' : 'id_conflict', row } };
-  }
-  return { commit: false, value: unavailable(refusal?.detail ?? 'the ledger changed meanwhile') };
+  if (found.rows.length !== 1) return unavailable('the ledger changed meanwhile');
+  const row = toLedgerRow(found.rows[0]);
+  return { outcome: row.amount === amount ? 'duplicate' : 'id_conflict', row };
 }
 
 function unavailable(detail: string): DirectOutcome {

@@ -3,7 +3,6 @@ import {
   type FoldRequest,
   groupByAccount,
   isCanonicalAccount,
-  isStorableText,
   sameWatermark,
   type Watermark,
 } from '@spill/core';
@@ -13,6 +12,7 @@ import { BlockedError } from './blocked-error.js';
 import { type Change, changeBalances } from './change-balances.js';
 import { classifyError, describeError, sqlState } from './classify-error.js';
 import type { DataTableContext } from './data-table-context.js';
+import { inTurns } from './in-turns.js';
 import { type Inserted, insertLedgerRows } from './insert-ledger-rows.js';
 import { type CountSum, compareWithLedger, keepUnstorable } from './keep-conflicts.js';
 import { type LedgerBatch, ledgerBatch } from './ledger-batch.js';
@@ -27,8 +27,12 @@ import { withSavepoint } from './with-savepoint.js';
  * Applies a range of a shard's log to the data table in one SQL transaction.
  *
  * Lock order, the same everywhere: the folds' own advisory lock, the tables as a whole (both shared), the watermark, the
- * account rows ascending, the ledger. The watermark row decides whether anything happens at all, and moves over the whole range in the same
- * transaction, so whatever is repeated happens once.
+ * ledger's keys, the account rows ascending. The watermark row decides whether anything happens at all, and moves over the
+ * whole range in the same transaction, so whatever is repeated happens once.
+ *
+ * The ledger comes before the accounts since it is most of the work, and nobody waits for rows that are new: so a hot
+ * account is locked for the change of its balance alone, and the folds of several pools copy side by side. What an
+ * account then has against it is written over its ledger rows, which is seldom.
  *
  * Folds run alongside each other and wait for each other's rows. Where a row does not come in time, the fold begins again
  * with the advisory lock to itself, when no other fold holds a row: what is locked then is locked by somebody else, and
@@ -67,27 +71,21 @@ async function fold(
     return { commit: false, value: { outcome: 'superseded', watermark: row } };
   }
 
-  const groups = groupByAccount(request.rows);
-  const refused = new Map<string, Refusal>();
-  if (request.setAsideAll === true) {
-    for (const account of groups.accounts.filter(isStorableText)) refused.set(account, MET_TOO_OFTEN);
-  } else {
-    const usable = splitCanonical(groups.accounts, context, refused);
-    const unlocked = await ownSpecific(() => lockAccounts(client, context, usable, beside));
-    if (unlocked === null) return { commit: false, value: null };
-    for (const [account, refusal] of unlocked) refused.set(account, refusal);
-  }
-
-  const batch = ledgerBatch(request, groups, refused);
+  const groups = await inTurns(groupByAccount(request.rows));
+  const batch = await inTurns(ledgerBatch(request, groups, (account) => whyUntried(account, context, request)));
   const inserted = await ownSpecific(() => insertLedgerRows(client, batch, context.bulk));
   const { dropped, conflicts } = await whatWasNotInserted(client, batch, inserted);
 
-  const late = await changeBalances(client, context, changes(batch, inserted));
+  const met = groups.accounts.filter((account, place) => inserted.counts[place]! > 0 && !batch.refused.has(account));
+  const locked = await ownSpecific(() => lockAccounts(client, context, met, beside));
+  if (locked === null) return { commit: false, value: null };
+  const changed = await changeBalances(client, context, changes(batch, inserted, locked));
+  const late = new Map([...locked, ...changed]);
   await setAsideAfterAll(client, batch, late);
 
   const watermark = await advance(client, request, { inserted, dropped, conflicts });
   const setAside = groups.accounts.reduce(
-    (count, account, place) => count + (refused.has(account) || late.has(account) ? inserted.counts[place]! : 0),
+    (count, account, place) => count + (batch.refused.has(account) || late.has(account) ? inserted.counts[place]! : 0),
     0,
   );
   return {
@@ -189,18 +187,10 @@ async function lockWatermark(client: pg.PoolClient, request: FoldRequest): Promi
   return inserted.rowCount === 1 ? null : await read();
 }
 
-/** Accounts that are written as the column's type writes them; the others are set aside as missing. */
-function splitCanonical(
-  accounts: readonly string[],
-  { mapping }: DataTableContext,
-  refused: Map<string, Refusal>,
-): string[] {
-  const usable: string[] = [];
-  for (const account of accounts) {
-    if (isCanonicalAccount(account, mapping)) usable.push(account);
-    else if (isStorableText(account)) refused.set(account, notCanonical(account, mapping));
-  }
-  return usable;
+/** Why an account is set aside without a look at its row: it is asked for, or no row has such a key. */
+function whyUntried(account: string, { mapping }: DataTableContext, { setAsideAll }: FoldRequest): Refusal | null {
+  if (setAsideAll === true) return MET_TOO_OFTEN;
+  return isCanonicalAccount(account, mapping) ? null : notCanonical(account, mapping);
 }
 
 async function whatWasNotInserted(
@@ -224,15 +214,16 @@ async function whatWasNotInserted(
   };
 }
 
-function changes({ groups, refused }: LedgerBatch, inserted: Inserted): Change[] {
+/** Of the accounts that are locked. */
+function changes({ groups, refused }: LedgerBatch, inserted: Inserted, locked: ReadonlyMap<string, Refusal>): Change[] {
   const list: Change[] = [];
   groups.accounts.forEach((account, place) => {
-    if (!refused.has(account)) list.push({ account, delta: inserted.sums[place]! });
+    if (!refused.has(account) && !locked.has(account)) list.push({ account, delta: inserted.sums[place]! });
   });
   return list;
 }
 
-/** Rows inserted as applied whose account then refused the change. */
+/** Rows inserted as applied whose account then was not to be had, or refused the change. */
 async function setAsideAfterAll(
   client: pg.PoolClient,
   { request, groups, storable }: LedgerBatch,

@@ -8,19 +8,32 @@ export interface LedgerBatch {
   readonly groups: AccountGroups;
   readonly storable: readonly number[];
   readonly unstorable: readonly number[];
-  /** By account: why its rows are inserted as set aside. */
+  /** By account: why its rows are inserted as set aside, without a try. */
   readonly refused: ReadonlyMap<string, Refusal>;
 }
 
-export function ledgerBatch(
+/** Some milliseconds' work. */
+const ROWS_A_STEP = 8_192;
+
+/** In steps, as `groupByAccount`. `untried`: why an account is not even tried; null: it is. */
+export function* ledgerBatch(
   request: FoldRequest,
   groups: AccountGroups,
-  refused: ReadonlyMap<string, Refusal>,
-): LedgerBatch {
+  untried: (account: string) => Refusal | null,
+): Generator<undefined, LedgerBatch> {
+  const refused = new Map<string, Refusal>();
+  const accountStorable: boolean[] = [];
+  for (const account of groups.accounts) {
+    if (accountStorable.length % ROWS_A_STEP === 0) yield;
+    const isStorable = isStorableText(account);
+    accountStorable.push(isStorable);
+    const refusal = isStorable ? untried(account) : null;
+    if (refusal) refused.set(account, refusal);
+  }
   const storable: number[] = [];
   const unstorable: number[] = [];
-  const accountStorable = groups.accounts.map(isStorableText);
   for (let row = 0; row < request.rows.length; row += 1) {
+    if (row % ROWS_A_STEP === 0) yield;
     const good = accountStorable[groups.places[row]!] === true && isStorableText(request.rows.ids[row]!);
     (good ? storable : unstorable).push(row);
   }

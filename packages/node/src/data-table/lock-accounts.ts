@@ -1,6 +1,6 @@
 import type { SetAsideReason } from '@spill/core';
 import type pg from 'pg';
-import { accountKeys } from './account-keys.js';
+import { accountKeys, accountsParameter } from './account-keys.js';
 import { classifyError, describeError, setAsideReason, sqlState } from './classify-error.js';
 import type { DataTableContext } from './data-table-context.js';
 import type { TableSql } from './table-sql.js';
@@ -55,18 +55,20 @@ export async function lockAccounts(
 
   // Alone, it has waited before.
   if (beside !== 'alone') {
-    const locked = await lockWaiting(client, context, keys);
+    const locked = await lockWaiting(client, context, keys, accounts.length);
     if (locked === accounts.length) return refused;
     if (locked === null && beside === 'alongside') return null;
   }
 
-  const existing = await accountsThere(client, context, keys);
+  const existing = await accountsThere(client, context, keys, accounts.length);
   if (mapping.createAccounts) {
     const missing = accounts.filter((account) => !existing.has(account));
     await createAccounts(client, context, missing, refused);
     for (const account of missing) if (!refused.has(account)) existing.add(account);
   }
-  const locked = await client.query(lockAndNote(sql, 'SELECT account FROM locked', 'SKIP LOCKED'), [keys]);
+  const locked = await client.query(lockAndNote(sql, accounts.length, 'SELECT account FROM locked', 'SKIP LOCKED'), [
+    keys,
+  ]);
   const held = new Set(locked.rows.map((row) => row.account as string));
   for (const account of accounts) {
     if (held.has(account) || refused.has(account)) continue;
@@ -85,10 +87,10 @@ export async function lockAccounts(
  * before: in one statement, since looking up 10,000 rows twice costs as much as locking them. A balance that is NULL, NaN
  * or infinite is no opening; its row will be refused anyway.
  */
-function lockAndNote(sql: TableSql, answer: string, wait: '' | 'SKIP LOCKED' = ''): string {
+function lockAndNote(sql: TableSql, count: number, answer: string, wait: '' | 'SKIP LOCKED' = ''): string {
   return `WITH locked AS MATERIALIZED (
       SELECT ${sql.account} AS account, ${sql.minorUnits} AS balance FROM ${sql.table} t
-      WHERE t.${sql.idColumn} = ANY($1::${sql.keyArray}) ORDER BY ${sql.account} FOR NO KEY UPDATE OF t ${wait}
+      WHERE t.${sql.idColumn} = ANY(${accountsParameter(1, sql.keyArray, count)}) ORDER BY ${sql.account} FOR NO KEY UPDATE OF t ${wait}
     ), noted AS (
       INSERT INTO spill.opening (account, balance)
       SELECT l.account, l.balance FROM locked l
@@ -103,10 +105,11 @@ async function lockWaiting(
   client: pg.PoolClient,
   { sql }: DataTableContext,
   keys: Buffer | string,
+  count: number,
 ): Promise<number | null> {
   try {
     const result = await withSavepoint(client, 'waiting', () =>
-      client.query(lockAndNote(sql, 'SELECT count(*)::int AS locked FROM locked'), [keys]),
+      client.query(lockAndNote(sql, count, 'SELECT count(*)::int AS locked FROM locked'), [keys]),
     );
     return result.rows[0].locked as number;
   } catch (error) {
@@ -119,9 +122,11 @@ async function accountsThere(
   client: pg.PoolClient,
   { sql }: DataTableContext,
   keys: Buffer | string,
+  count: number,
 ): Promise<Set<string>> {
   const result = await client.query(
-    `SELECT ${sql.account} AS account FROM ${sql.table} t WHERE t.${sql.idColumn} = ANY($1::${sql.keyArray})`,
+    `SELECT ${sql.account} AS account FROM ${sql.table} t
+     WHERE t.${sql.idColumn} = ANY(${accountsParameter(1, sql.keyArray, count)})`,
     [keys],
   );
   return new Set(result.rows.map((row) => row.account as string));

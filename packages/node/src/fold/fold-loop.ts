@@ -63,8 +63,11 @@ export interface FoldLoopPorts {
 
 /** Records without a transaction alone are folded only once this many wait, or somebody asks. */
 const EMPTY_RECORDS_MAX = 100;
-/** A fold takes more than `fold_count` where more waits, up to this. */
+/** A fold takes more than `fold_count` where more waits, up to this; or to the second, where they are of many accounts. */
 const FOLD_ROWS_MAX = 20_000;
+const WIDE_FOLD_ROWS_MAX = 200_000;
+/** A fold's part of `pending_bytes_max` at most: where that is reached, room is to be made again and again, not at once. */
+const FOLD_PENDING_SHARE = 4;
 /** Longer than the log believes that what it once waited for in vain is lost. */
 const STALE_LOG_MS = 90_000;
 const EVERY_MARK = Number.MAX_SAFE_INTEGER;
@@ -170,7 +173,12 @@ export class FoldLoop {
         this.reach();
         return 0;
       }
-      range = await this.ports.source.next(this.at, FOLD_ROWS_MAX, this.marksMax);
+      range = await this.ports.source.next(this.at, {
+        rowsMax: FOLD_ROWS_MAX,
+        wideRowsMax: WIDE_FOLD_ROWS_MAX,
+        bytesMax: this.settings.pendingBytesMax / FOLD_PENDING_SHARE,
+        marksMax: this.marksMax,
+      });
       // It may have taken several turns, and a damage noticed meanwhile ends all folds.
       if (this.stopped) return 0;
       if (!range) {

@@ -15,7 +15,7 @@ import {
   type Watermark,
 } from '@spill/core';
 import type { JetStreamLog, LogMessage } from '../nats/log.js';
-import type { RecordMarks } from '../shard/record-marks.js';
+import type { RecordMarks, TakenMarks } from '../shard/record-marks.js';
 
 export interface FoldRange {
   /** How many places of the log at which a fold may end it spans: what is halved when it meets another transaction. */
@@ -24,7 +24,22 @@ export interface FoldRange {
   readonly rows: FoldRows;
 }
 
+/** How much of the log a fold takes. */
+export interface FoldSize {
+  /** Transactions, about. */
+  readonly rowsMax: number;
+  /**
+   * The same where most of them have an account of their own: the more a fold takes then, the more of them share a row of
+   * the data table, or a page of the ledger's indexes.
+   */
+  readonly wideRowsMax: number;
+  /** Of the records. */
+  readonly bytesMax: number;
+  readonly marksMax: number;
+}
+
 const ROWS_AT_ONCE = 4_096;
+const WIDE_FROM_ROWS_AN_ACCOUNT = 4;
 
 interface FoldColumns {
   accounts: string[];
@@ -53,21 +68,33 @@ export class FoldSource {
   ) {}
 
   /**
-   * The next range beyond the watermark with about `rowsMax` rows; null: nothing is left.
+   * The next range beyond the watermark; null: nothing is left.
    *
    * @throws LogBrokenError
    */
-  async next(at: Watermark, rowsMax: number, marksMax: number): Promise<FoldRange | null> {
+  async next(at: Watermark, size: FoldSize): Promise<FoldRange | null> {
     const watermark = at.sequence;
-    if (watermark < this.foldedUpTo()) return this.fromLog(at, rowsMax);
+    if (watermark < this.foldedUpTo()) return this.fromLog(at, size.rowsMax);
     this.marks.dropUpTo(watermark);
-    const taken = this.marks.take(rowsMax, marksMax) ?? this.marks.beyond(watermark);
+    const taken = this.take(watermark, size);
     if (!taken) return null;
     const { sequence, number, hash } = taken.mark;
     const from = this.known.firstAfter(watermark);
     const to = this.known.firstAfter(sequence);
     this.pending.beginFold(sequence, from, to);
     return { marks: taken.marks, to: { sequence, number, hash }, rows: await this.rowsAt(from, to) };
+  }
+
+  private take(watermark: number, size: FoldSize): TakenMarks | undefined {
+    const { marks, known } = this;
+    const taken = marks.take(size) ?? marks.beyond(watermark);
+    if (!taken) return undefined;
+    const from = known.firstAfter(watermark);
+    const to = known.firstAfter(taken.mark.sequence);
+    const accounts = new Set<number>();
+    for (let place = from; place < to; place++) accounts.add(known.accountNumberOf(known.at(place)));
+    const meetsMany = accounts.size * WIDE_FROM_ROWS_AN_ACCOUNT > to - from;
+    return meetsMany ? (marks.take({ ...size, rowsMax: size.wideRowsMax }) ?? taken) : taken;
   }
 
   /** Nothing of these is swept meanwhile: what is not folded is pinned. */

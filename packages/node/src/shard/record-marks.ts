@@ -11,6 +11,18 @@ export interface RecordMark {
   readonly since: number;
 }
 
+/** The last of some marks, and how many they are. */
+export interface TakenMarks {
+  readonly mark: RecordMark;
+  readonly marks: number;
+}
+
+export interface MarksSize {
+  readonly rowsMax: number;
+  readonly bytesMax: number;
+  readonly marksMax: number;
+}
+
 /** Small records share a mark, so that a long backlog of single transactions stays small in memory. */
 const SHARED_ROWS_MAX = 1_000;
 const SHARED_BYTES_MAX = 256 * 1024;
@@ -62,13 +74,15 @@ export class RecordMarks {
     return this.marks[0];
   }
 
-  /** The mark at which a fold of about `rowsMax` rows ends; at least the first one. undefined: nothing is left. */
-  take(rowsMax: number, marksMax: number): { mark: RecordMark; marks: number } | undefined {
+  /** The mark at which a fold of about this size ends; at least the first one. undefined: nothing is left. */
+  take({ rowsMax, bytesMax, marksMax }: MarksSize): TakenMarks | undefined {
     let rows = 0;
+    let bytes = 0;
     let taken = 0;
     for (const mark of this.marks) {
-      if (taken > 0 && (rows + mark.rows > rowsMax || taken === marksMax)) break;
       rows += mark.rows;
+      bytes += mark.bytes;
+      if (taken > 0 && (rows > rowsMax || bytes > bytesMax || taken === marksMax)) break;
       taken += 1;
     }
     this.taken = taken;
@@ -80,7 +94,7 @@ export class RecordMarks {
    * The last record of all, where it is beyond `watermark` though no mark is: the data table was set back, and what was
    * folded before is to be folded again up to there.
    */
-  beyond(watermark: number): { mark: RecordMark; marks: number } | undefined {
+  beyond(watermark: number): TakenMarks | undefined {
     return this.newest && this.newest.sequence > watermark ? { mark: this.newest, marks: 1 } : undefined;
   }
 
