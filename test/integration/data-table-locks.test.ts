@@ -17,6 +17,7 @@ import {
   type TestDatabase,
   transaction,
 } from '../support/data-table-fixture.js';
+import { until } from '../support/fault.js';
 
 /** Longer than anything takes on a busy machine: what waits so long waits for a lock. */
 const PATIENT_MS = 20_000;
@@ -46,6 +47,13 @@ describe('data table, locks (PostgreSQL only)', () => {
     other = new pg.Client(database.connection);
     await other.connect();
     await other.query(`BEGIN; ${locking}`);
+  }
+
+  async function untilWaiting(sessions: number): Promise<void> {
+    await until(`${sessions} to wait for a lock`, async () => {
+      const [row] = await sql(database, 'SELECT count(*)::int AS waiting FROM pg_locks WHERE NOT granted');
+      return row!.waiting === sessions;
+    });
   }
 
   async function balanceOf(account: string): Promise<string> {
@@ -93,6 +101,30 @@ describe('data table, locks (PostgreSQL only)', () => {
     await sql(database, 'SELECT pg_sleep(0.1)');
     await other.query('COMMIT');
     expect(folded(await folding)).toMatchObject({ applied: 1, setAside: 0 });
+    expect(await balanceOf('hot')).toBe('6');
+  });
+
+  it('locks an account for the change of its balance alone: not while its ledger rows are written', async () => {
+    const ledgerRow = `INSERT INTO spill.ledger (account, id, amount, timestamp, state)
+      VALUES ('hot', '1', 5, now(), 'applied')`;
+    await whileAnotherSession(ledgerRow, ['hot'], undefined, PATIENT_MS);
+    const folding = table.fold(foldOf(startOf(1), [['hot', '1', 5n]]));
+    await untilWaiting(1);
+    await sql(database, "SELECT FROM accounts WHERE id = 'hot' FOR UPDATE NOWAIT");
+    await other.query('ROLLBACK');
+    expect(folded(await folding)).toMatchObject({ applied: 1 });
+  });
+
+  it('takes its locks in the order of direct writes: both at once store one transaction once, and neither is undone', async () => {
+    const busy = "UPDATE accounts SET balance = balance + 1 WHERE id = 'hot'";
+    await whileAnotherSession(busy, ['hot'], undefined, PATIENT_MS);
+    const writing = table.direct(transaction('hot', '1', 5n), anyLedger);
+    await untilWaiting(1);
+    const folding = table.fold(foldOf(startOf(1), [['hot', '1', 5n]]));
+    await untilWaiting(2);
+    await other.query('COMMIT');
+    expect((await writing).outcome).toBe('applied');
+    expect(folded(await folding)).toMatchObject({ applied: 0, dropped: 1 });
     expect(await balanceOf('hot')).toBe('6');
   });
 

@@ -9,6 +9,7 @@ import {
   startTestDatabase,
   type TestDatabase,
 } from '../support/data-table-fixture.js';
+import { until } from '../support/fault.js';
 
 /** Its rows say how the session that changed them last writes out what it pushes out of the buffers. */
 const TELLING_TABLE = `
@@ -65,4 +66,30 @@ it('a role that may not see the settings folds all the same', async () => {
     await table.close();
     await sql(database, 'GRANT SELECT ON pg_settings TO PUBLIC; DROP OWNED BY blind; DROP ROLE blind');
   }
+});
+
+it('a fold finds some of many accounts by their index, and does not read the table whole', async () => {
+  const table = await freshDataTable(
+    database,
+    `CREATE TABLE accounts (id text PRIMARY KEY, balance bigint NOT NULL DEFAULT 0);
+     INSERT INTO accounts SELECT 'a' || n FROM generate_series(1, 50000) n; ANALYZE accounts`,
+  );
+  const scans = async () => {
+    const [row] = await sql(
+      database,
+      `SELECT seq_scan::int AS whole, n_tup_upd::int AS changed FROM pg_stat_user_tables WHERE relname = 'accounts'`,
+    );
+    return row as { whole: number; changed: number };
+  };
+  const { whole } = await scans();
+  await table.fold(
+    foldOf(
+      startOf(1),
+      Array.from({ length: 2_000 }, (_, i) => [`a${1 + 25 * i}`, '1', 5n]),
+    ),
+  );
+  // A session tells what it has done at its end at the latest.
+  await table.close();
+  await until('the statistics', async () => (await scans()).changed === 2_000);
+  expect((await scans()).whole).toBe(whole);
 });

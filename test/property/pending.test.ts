@@ -61,7 +61,7 @@ const KEY = { k0: 1, k1: 2 };
 
 class Run {
   private readonly known = new KnownIds(KEY, () => 0, 3);
-  private readonly pending = new Pending(this.known);
+  private readonly pending = new Pending(this.known, 3);
   private readonly entries: Entry[] = [];
   private swept = 0;
   private sequence = 0;
@@ -115,7 +115,7 @@ class Run {
         const to = Math.min(this.acknowledged, this.at + step.records);
         if (to === this.at) break;
         // It takes the place of one that failed, with more records or with fewer.
-        this.pending.beginFold(to, this.known.firstAfter(this.at), this.known.firstAfter(to));
+        for (const _ of this.pending.beginFold(to, this.known.firstAfter(this.at), this.known.firstAfter(to)));
         this.foldInFlight = to;
         break;
       }

@@ -23,6 +23,8 @@ interface FoldedRange {
 
 /** 2^20 halves of 32 bits stay within what sums take, and far below 2^53. */
 const RUN_MAX = 1 << 20;
+/** Transactions that a step of `beginFold` sums. */
+const FOLD_STEP = 8_192;
 
 export class Pending {
   /** Beyond `base`: what the oldest watermark that is answered from sums does not cover. */
@@ -34,7 +36,11 @@ export class Pending {
   private acknowledged = 0;
   private counted = 0;
 
-  constructor(private readonly known: KnownIds) {}
+  constructor(
+    private readonly known: KnownIds,
+    /** Smaller ones only in tests. */
+    private readonly foldStep = FOLD_STEP,
+  ) {}
 
   /** Transactions in memory beyond the last watermark that is known; 0 before the first look at the data table. */
   get count(): number {
@@ -71,16 +77,20 @@ export class Pending {
 
   /**
    * A fold of the records up to `to` is about to be sent; the entries are those in the places [fromPlace, toPlace),
-   * all beyond the last committed watermark. It takes the place of one that was sent before and not committed.
+   * all beyond the last committed watermark, none of which is forgotten meanwhile. It takes the place of one that was sent
+   * before and not committed. In steps of some milliseconds; sent only after the last.
    */
-  beginFold(to: number, fromPlace: number, toPlace: number): void {
+  *beginFold(to: number, fromPlace: number, toPlace: number): Generator<undefined, void> {
     if (this.base === null) throw new Error('a fold begins at an unknown watermark');
     const sums = new Map<number, AccountSum>();
-    this.eachRun(fromPlace, toPlace, (account, low, high, count) => {
-      const before = sums.get(account);
-      const sum = (before?.sum ?? 0n) + BigInt(low) + (BigInt(high) << 32n);
-      sums.set(account, { sum, count: (before?.count ?? 0) + count });
-    });
+    for (let place = fromPlace; place < toPlace; place += this.foldStep) {
+      if (place > fromPlace) yield;
+      this.eachRun(place, Math.min(toPlace, place + this.foldStep), (account, low, high, count) => {
+        const before = sums.get(account);
+        const sum = (before?.sum ?? 0n) + BigInt(low) + (BigInt(high) << 32n);
+        sums.set(account, { sum, count: (before?.count ?? 0) + count });
+      });
+    }
     this.inFlight = { to, sums };
   }
 

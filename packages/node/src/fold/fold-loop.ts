@@ -28,7 +28,7 @@ import {
   type Watermark,
   type WatermarkVerdict,
 } from '@spill/core';
-import { type FoldRange, type FoldSource, LogBrokenError } from './fold-source.js';
+import { type FoldRange, type FoldSize, type FoldSource, LogBrokenError } from './fold-source.js';
 
 export interface FoldLoopSettings {
   readonly shard: number;
@@ -63,9 +63,11 @@ export interface FoldLoopPorts {
 
 /** Records without a transaction alone are folded only once this many wait, or somebody asks. */
 const EMPTY_RECORDS_MAX = 100;
-/** A fold takes more than `fold_count` where more waits, up to this; or to the second, where they are of many accounts. */
+/** A fold takes more than `fold_count` where more waits, up to this. */
 const FOLD_ROWS_MAX = 20_000;
+/** Where they are of many accounts up to this, and no more than this takes at the pace of the fold before. */
 const WIDE_FOLD_ROWS_MAX = 200_000;
+const WIDE_FOLD_MS_MAX = 2_000;
 /** A fold's part of `pending_bytes_max` at most: where that is reached, room is to be made again and again, not at once. */
 const FOLD_PENDING_SHARE = 4;
 /** Longer than the log believes that what it once waited for in vain is lost. */
@@ -89,6 +91,8 @@ export class FoldLoop {
   private refoldingTo = 0;
   private attempts = 0;
   private marksMax = EVERY_MARK;
+  /** Of the last fold. */
+  private rowsPerMs = 0;
   private setAsideAll = false;
   private wantsLook = false;
   private pausing = false;
@@ -173,12 +177,7 @@ export class FoldLoop {
         this.reach();
         return 0;
       }
-      range = await this.ports.source.next(this.at, {
-        rowsMax: FOLD_ROWS_MAX,
-        wideRowsMax: WIDE_FOLD_ROWS_MAX,
-        bytesMax: this.settings.pendingBytesMax / FOLD_PENDING_SHARE,
-        marksMax: this.marksMax,
-      });
+      range = await this.ports.source.next(this.at, this.size);
       // It may have taken several turns, and a damage noticed meanwhile ends all folds.
       if (this.stopped) return 0;
       if (!range) {
@@ -189,11 +188,14 @@ export class FoldLoop {
       const before = this.ports.backlog().rows;
       const outcome = await this.fold(this.at, range);
       const delayMs = await this.take(range, outcome);
-      if (outcome.outcome !== 'folded' || this.isAwaited) return delayMs;
+      if (outcome.outcome !== 'folded') return delayMs;
+      const ms = performance.now() - began;
+      this.rowsPerMs = range.rows.length / ms;
+      if (this.isAwaited) return delayMs;
       const { rows, bytes } = this.ports.backlog();
       return restAfterFold({
         rows: range.rows.length,
-        ms: performance.now() - began,
+        ms,
         arrived: rows + range.rows.length - before,
         waitingBytes: bytes,
         waitingBytesMax: this.settings.pendingBytesMax,
@@ -220,6 +222,16 @@ export class FoldLoop {
     this.at = null;
     this.ports.onDamaged(why);
     return 0;
+  }
+
+  private get size(): FoldSize {
+    const atPace = this.rowsPerMs * WIDE_FOLD_MS_MAX;
+    return {
+      rowsMax: FOLD_ROWS_MAX,
+      wideRowsMax: Math.max(FOLD_ROWS_MAX, Math.min(atPace, WIDE_FOLD_ROWS_MAX)),
+      bytesMax: this.settings.pendingBytesMax / FOLD_PENDING_SHARE,
+      marksMax: this.marksMax,
+    };
   }
 
   private fold(from: Watermark, range: FoldRange): Promise<FoldOutcome> {

@@ -14,6 +14,7 @@ import {
   type WalkedRecord,
   type Watermark,
 } from '@spill/core';
+import { inTurns } from '../data-table/in-turns.js';
 import type { JetStreamLog, LogMessage } from '../nats/log.js';
 import type { RecordMarks, TakenMarks } from '../shard/record-marks.js';
 
@@ -81,7 +82,7 @@ export class FoldSource {
     const { sequence, number, hash } = taken.mark;
     const from = this.known.firstAfter(watermark);
     const to = this.known.firstAfter(sequence);
-    this.pending.beginFold(sequence, from, to);
+    await inTurns(this.pending.beginFold(sequence, from, to));
     return { marks: taken.marks, to: { sequence, number, hash }, rows: await this.rowsAt(from, to) };
   }
 
