@@ -85,17 +85,17 @@ describe.each(['shards', 'router'] as const)('a client that goes through %s', (v
     const silent = await spill.submit({ account: 'alice', amount: 5 });
     expect(performance.now() - began).toBeLessThan(1_200);
     expect(silent).toMatchObject({ status: 'rejected', error: { code: 'timeout', retryable: true } });
+    credit.onSubmit = (request) => credit.all(request, RowStatus.expired);
+    const before = credit.requests.length;
+    const expired = await spill.submit({ account: 'alice', amount: 5, timestamp: 5 });
+    expect(expired).toMatchObject({ status: 'rejected', error: { code: 'expired', retryable: false } });
+    expect(credit.requests).toHaveLength(before + 1);
     credit.onSubmit = () => credit.reply({ code: ReplyCode.overloaded, retryAfterMs: 5_000, message: 'full' });
     const full = await spill.submit({ account: 'alice', amount: 5 });
     expect(full).toMatchObject({
       status: 'rejected',
       error: { code: 'overloaded', retryable: true, retryAfterMs: 5_000 },
     });
-    credit.onSubmit = (request) => credit.all(request, RowStatus.expired);
-    const before = credit.requests.length;
-    const expired = await spill.submit({ account: 'alice', amount: 5, timestamp: 5 });
-    expect(expired).toMatchObject({ status: 'rejected', error: { code: 'expired', retryable: false } });
-    expect(credit.requests).toHaveLength(before + 1);
   });
 
   it('is taken where its clock is wrong, unlike a timestamp of its user', async () => {

@@ -1,6 +1,7 @@
 import { decodeBody, ReplyCode, RowStatus } from '@spill/core';
 import { connect as connectRaw } from 'nats';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { until } from '../support/fault.ts';
 import { RouterHarness } from '../support/router-harness.ts';
 import { pack } from '../support/wire-arbitraries.ts';
 
@@ -367,21 +368,27 @@ describe('a router whose shard is not where it was', () => {
     expect(clients).toMatchObject({ status: 'rejected', error: { code: 'expired', retryable: false } });
   });
 
-  it('passes on that a shard has too much waiting, at once', async () => {
+  it('passes on that a shard has too much waiting, at once, and holds others off for a moment', async () => {
     const credit = await harness.shard(1);
     await harness.router();
-    credit.onSubmit = () => credit.reply({ code: ReplyCode.overloaded, retryAfterMs: 250, message: 'pending bytes' });
-    const { results } = (await harness.submit(credits(2))).json();
-    expect(results[1]).toMatchObject({
-      status: 'rejected',
-      error: {
-        code: 'overloaded',
-        retryable: true,
-        retry_after_ms: 250,
-        message: expect.stringMatching(/^shard 1 .*pending bytes/),
-      },
-    });
+    const full = credit.reply({ code: ReplyCode.overloaded, retryAfterMs: 250, message: 'pending bytes' });
+    const stored = credit.onSubmit;
+    credit.onSubmit = () => full;
+    const error = {
+      code: 'overloaded',
+      retryable: true,
+      retry_after_ms: 250,
+      message: expect.stringMatching(/^shard 1 .*pending bytes/),
+    };
+    expect((await harness.submit(credits(2))).json()).toEqual({ error });
+    expect((await harness.submit({ id: 'z', account: 'alice', amount: 5 })).json()).toMatchObject({ error });
     expect(credit.requests).toHaveLength(1);
+    credit.onSubmit = stored;
+    await until('the shard to be asked again', async () => {
+      const { status } = (await harness.submit({ id: 'z', account: 'alice', amount: 5 })).json();
+      return status === 'stored';
+    });
+    expect(credit.requests).toHaveLength(2);
   });
 
   it('takes no more than it may hold', async () => {

@@ -18,7 +18,15 @@ test('an error of a transaction names its place in the batch, one that all share
     undefined,
     'transactions[1]: another amount',
   ]);
-  const error = new SpillError('overloaded', 'shard 1 is busy', { retryAfterMs: 50 });
+  const error = new SpillError('unavailable', 'shard 1 is away');
   const refused = ['a', 'b'].map((id): SubmitResult => ({ id, status: 'rejected', error }));
-  expect(await messagesOf(refused)).toEqual(['shard 1 is busy', 'shard 1 is busy']);
+  expect(await messagesOf(refused)).toEqual(['shard 1 is away', 'shard 1 is away']);
+});
+
+test('a batch of which nothing is taken since too much waits is told so once, as a whole', async () => {
+  const error = new SpillError('overloaded', 'shard 1 is busy', { retryAfterMs: 50 });
+  const [a, b] = ['a', 'b'].map((id): SubmitResult => ({ id, status: 'rejected', error }));
+  await expect(messagesOf([a!, b!])).rejects.toBe(error);
+  const stored: SubmitResult = { id: 'a', status: 'stored', shard: 1, sequence: 1, timestamp: 1 };
+  expect(await messagesOf([stored, b!])).toEqual([undefined, 'shard 1 is busy']);
 });

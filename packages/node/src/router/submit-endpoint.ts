@@ -21,9 +21,22 @@ export async function answerSubmit(
   const request = decodeSubmitRequest(body, now, { maxPayloadBytes });
   const results = await submitter.submit(request.transactions, deadlineMs);
   const [first] = results;
+  const overload = overloadOfAll(request, results);
+  if (overload) throw overload;
   // A single one that can't be a transaction is told so as it is where the request's form is wrong.
   if (request.single && first?.status === 'rejected' && first.error.code === 'invalid_transaction') throw first.error;
   return encodeSubmitReply(inRequestOrder(request, results), request.single, request.encoding);
+}
+
+/** Where nothing of a batch is taken, that is said once: what a thousand refusals cost would be taken from those who are. */
+function overloadOfAll({ single, refused }: SubmitRequest, results: readonly SubmitResult[]): SpillError | undefined {
+  if (single || refused.size > 0) return undefined;
+  let overload: SpillError | undefined;
+  for (const result of results) {
+    if (result.status !== 'rejected' || result.error.code !== 'overloaded') return undefined;
+    overload ??= result.error;
+  }
+  return overload;
 }
 
 /**

@@ -79,6 +79,8 @@ export interface SubmitterOptions {
 interface ShardWay {
   readonly lane: Lane<ShardBatch>;
   readonly reachability: Reachability;
+  /** Not null while the shard need not be asked, since it has just said that it takes nothing. */
+  refusal: SpillError | null;
 }
 
 /** A transaction whose attempt has failed. */
@@ -97,6 +99,11 @@ const EVENT_OF_CODE: Readonly<Record<ReplyCode, AttemptEvent>> = {
 
 /** After so long without a newer topology it is read: the watch is only a hint. */
 const MOVE_WAIT_MS = 25;
+/**
+ * For so long at most a shard that has too much waiting is not asked again: each batch that it refuses takes time from its
+ * folds, which alone make room.
+ */
+const HOLD_OFF_MS_MAX = 100;
 /** Suggested to clients where a bound of this process, not of a shard, was met. */
 const RETRY_AFTER_MS = 100;
 
@@ -166,8 +173,9 @@ export class Submitter {
 
   private route(call: SubmitCall, index: number): void {
     const shard = this.shardFor(call.transactions[index] as StampedTransaction);
-    const { lane } = this.way(shard);
-    if (lane.rows < this.options.settings.shardTransactionsMax) lane.add(call, index);
+    const { lane, refusal } = this.way(shard);
+    if (refusal) call.reject(index, refusal);
+    else if (lane.rows < this.options.settings.shardTransactionsMax) lane.add(call, index);
     else call.reject(index, overloadedError(`too many transactions wait for shard ${shard} here`, RETRY_AFTER_MS));
   }
 
@@ -180,7 +188,7 @@ export class Submitter {
         newBatch: (deadline) => new ShardBatch(deadline, recordBytesMax),
         send: (batch) => this.send(shard, batch),
       });
-      way = { lane, reachability: new Reachability() };
+      way = { lane, reachability: new Reachability(), refusal: null };
       this.ways.set(shard, way);
     }
     return way;
@@ -222,8 +230,21 @@ export class Submitter {
       return;
     }
     const event = EVENT_OF_CODE[reply.code];
+    if (event === 'overloaded') this.holdOff(target.shard, reply);
     if (event === 'answered') this.settleBatch(batch, reply, target);
     else this.failBatch(batch, event, target, reply.message, reply.retryAfterMs);
+  }
+
+  private holdOff(shard: number, { message, retryAfterMs }: SubmitReply): void {
+    const way = this.way(shard);
+    if (way.refusal || retryAfterMs === 0) return;
+    way.refusal = giveUpError('overloaded', 'overloaded', shard, message, retryAfterMs);
+    setTimeout(
+      () => {
+        way.refusal = null;
+      },
+      Math.min(retryAfterMs, HOLD_OFF_MS_MAX),
+    ).unref();
   }
 
   /** Gives each row of an answered batch its result, and tries those again that have none. */
