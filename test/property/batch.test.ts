@@ -1,4 +1,5 @@
 import {
+  accountName,
   BATCH_ROWS_MAX,
   BatchBuilder,
   BatchFormatError,
@@ -48,7 +49,7 @@ function read(bytes: Uint8Array, trusted = false): Row[] {
     const id = Buffer.from(batch.bytes.subarray(at, to)).toString();
     at = to;
     return {
-      account: batch.accounts[batchAccount(batch, row)]!,
+      account: accountName(batch, batchAccount(batch, row)),
       id,
       amount: batchAmount(batch, row),
       timestamp: batchTimestamp(batch, row),

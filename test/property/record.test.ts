@@ -1,5 +1,6 @@
 import {
   type Adopted,
+  accountName,
   BATCH_HEADER_BYTES,
   BatchBuilder,
   BatchFormatError,
@@ -181,7 +182,8 @@ describe('a batch', () => {
             return { ...row, place, account: dictionary[place] as string };
           });
           const read = readBatch(rawBatch(dictionary, rows));
-          expect(read.accounts).toEqual(dictionary);
+          expect(dictionary.map((_, place) => accountName(read, place))).toEqual(dictionary);
+          expect(read.accountCount).toBe(dictionary.length);
           expect(rowsOf(read)).toEqual(rows.map(({ place: _, ...row }) => row));
         },
       ),

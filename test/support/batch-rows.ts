@@ -1,4 +1,5 @@
 import {
+  accountName,
   type Batch,
   BatchBuilder,
   batchAccount,
@@ -30,7 +31,7 @@ export function rowsOf(batch: Batch): Row[] {
   for (let row = 0; row < batch.rows; row++) {
     const idTo = idAt + (batch.bytes[batch.idLengthsAt + row] as number);
     rows.push({
-      account: batch.accounts[batchAccount(batch, row)] as string,
+      account: accountName(batch, batchAccount(batch, row)),
       id: new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(batch.bytes.subarray(idAt, idTo)),
       amount: batchAmount(batch, row),
       timestamp: batchTimestamp(batch, row),

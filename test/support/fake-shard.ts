@@ -1,4 +1,5 @@
 import {
+  accountName,
   BatchFormatError,
   batchAccount,
   batchAmount,
@@ -202,7 +203,7 @@ export function rowsOf(bytes: Uint8Array): FakeRow[] {
     const id = decoder.decode(batch.bytes.subarray(at, at + length));
     at += length;
     return {
-      account: batch.accounts[batchAccount(batch, row)]!,
+      account: accountName(batch, batchAccount(batch, row)),
       id,
       amount: batchAmount(batch, row),
       timestamp: batchTimestamp(batch, row),

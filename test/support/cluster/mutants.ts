@@ -109,7 +109,7 @@ export const MUTANTS: readonly Mutant[] = [
     fault: 'the source goes on accepting after its seal',
     invariant: 3,
     seed: 33,
-    changes: [{ file: 'core/dist/shard/decide.js', from: ' && !isSealed(state, slot);', to: ';' }],
+    changes: [{ file: 'core/dist/shard/decide.js', from: ' && !isSealed(state, slot))', to: ')' }],
   },
   {
     fault: 'the target accepts before the commit',

@@ -1,4 +1,4 @@
-import { batchAmount, batchTimestamp } from '../transaction/batch.js';
+import { accountName, batchAccount, batchAmount, batchTimestamp } from '../transaction/batch.js';
 import { isAccepted, type Stored } from './events.js';
 import type { LogRecord } from './record.js';
 
@@ -23,7 +23,7 @@ export function* acceptedRows(record: LogRecord): Generator<AcceptedRow> {
       if (isAccepted(event, row)) {
         yield {
           index: index++,
-          account: batch.accounts[batch.view.getUint16(batch.accountsAt + 2 * row, true)] as string,
+          account: accountName(batch, batchAccount(batch, row)),
           id: Buffer.from(batch.bytes.buffer, batch.bytes.byteOffset + idAt, idTo - idAt).toString('utf8'),
           amount: batchAmount(batch, row),
           timestamp: batchTimestamp(batch, row),

@@ -12,27 +12,30 @@ const HIGH_MAX = 2 ** 51;
 
 /**
  * Exact sums by account number, in columns: a million accounts would else be a million objects for the garbage
- * collector, and each addition a new bigint. A sum is `high` × 2^32 + `low`, and what of it got too large for that.
+ * collector, and each addition a new bigint. A sum is `high` × 2^32 + `low`, and what of it got too large for that. What
+ * is kept of an account lies in 16 bytes, so that it is in the cache together: `high`, `low`, `count`.
  */
 export class AccountSums {
-  /** 0 to 2^32 − 1. */
-  private low = new Uint32Array(FIRST_SIZE);
-  private high = new Float64Array(FIRST_SIZE);
-  private counts = new Uint32Array(FIRST_SIZE);
+  /** `high` of account i at 2 × i. */
+  private highs = new Float64Array(2 * FIRST_SIZE);
+  /** The same bytes: `low`, 0 to 2^32 − 1, at 4 × i + 2, `count` behind it. */
+  private words = new Uint32Array(this.highs.buffer);
   /** In units of 2^32. */
   private readonly large = new Map<number, bigint>();
 
   /** Adds `high` × 2^32 + `low` of `count` transactions; each part below 2^52 in magnitude, each may be negative. */
   add(account: number, low: number, high: number, count: number): void {
-    if (account >= this.counts.length) this.grow(account);
-    const sum = (this.low[account] as number) + low;
+    const at = 4 * account + 2;
+    if (at >= this.words.length) this.grow(at);
+    const { highs, words } = this;
+    const sum = (words[at] as number) + low;
     const carry = Math.floor(sum / HALF);
-    this.low[account] = sum - carry * HALF;
-    this.high[account] = (this.high[account] as number) + high + carry;
-    this.counts[account] = (this.counts[account] as number) + count;
-    if (Math.abs(this.high[account] as number) <= HIGH_MAX) return;
-    this.addLarge(account, BigInt(this.high[account] as number));
-    this.high[account] = 0;
+    words[at] = sum - carry * HALF;
+    words[at + 1] = (words[at + 1] as number) + count;
+    const sumOfHighs = (highs[2 * account] as number) + high + carry;
+    const fits = Math.abs(sumOfHighs) <= HIGH_MAX;
+    highs[2 * account] = fits ? sumOfHighs : 0;
+    if (!fits) this.addLarge(account, BigInt(sumOfHighs));
   }
 
   subtract(account: number, { sum, count }: AccountSum): void {
@@ -43,20 +46,20 @@ export class AccountSums {
   }
 
   get(account: number): AccountSum {
-    if (account >= this.counts.length) return { sum: 0n, count: 0 };
-    const high = (this.large.get(account) ?? 0n) + BigInt(this.high[account] as number);
-    return { sum: (high << 32n) + BigInt(this.low[account] as number), count: this.counts[account] as number };
+    const at = 4 * account + 2;
+    if (at >= this.words.length) return { sum: 0n, count: 0 };
+    const high = (this.large.get(account) ?? 0n) + BigInt(this.highs[2 * account] as number);
+    return { sum: (high << 32n) + BigInt(this.words[at] as number), count: this.words[at + 1] as number };
   }
 
   private addLarge(account: number, high: bigint): void {
     this.large.set(account, (this.large.get(account) ?? 0n) + high);
   }
 
-  private grow(account: number): void {
-    let size = 2 * this.counts.length;
-    while (size <= account) size *= 2;
-    this.low = enlarged(this.low, new Uint32Array(size));
-    this.high = enlarged(this.high, new Float64Array(size));
-    this.counts = enlarged(this.counts, new Uint32Array(size));
+  private grow(at: number): void {
+    let size = 2 * this.words.length;
+    while (size <= at) size *= 2;
+    this.highs = enlarged(this.highs, new Float64Array(size / 2));
+    this.words = new Uint32Array(this.highs.buffer);
   }
 }

@@ -7,7 +7,7 @@
  * outcome is logged.
  */
 import type { SlotSpan } from '../topology/topology.js';
-import { type Batch, batchAccount } from '../transaction/batch.js';
+import { accountName, type Batch, batchAccount } from '../transaction/batch.js';
 import type { SmallState } from './events.js';
 import type { IdHashKey } from './id-hash.js';
 import { KnownIds, NONE } from './known-ids.js';
@@ -66,7 +66,7 @@ export class Adoption {
   find(batch: Batch, keys: LocatedKeys, row: number): FirstSeen | null {
     const { starts, hashes, accountHashes } = keys;
     const place = batchAccount(batch, row);
-    const number = this.ids.accountNumber(batch.accounts[place] as string, accountHashes[place]);
+    const number = this.ids.accountNumber(accountName(batch, place), accountHashes[place]);
     if (number < 0) return null;
     const [from, to] = [starts[row] as number, starts[row + 1] as number];
     const entry = this.ids.find(number, hashes[row] as number, batch.bytes, from, to);

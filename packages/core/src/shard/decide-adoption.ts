@@ -6,6 +6,7 @@
 import { spansOverlap } from '../topology/owners.js';
 import type { Migration, MigrationState, SlotSpan } from '../topology/topology.js';
 import {
+  accountName,
   type Batch,
   BatchBuilder,
   batchAccount,
@@ -83,7 +84,7 @@ function unknownRows(state: ShardState, slots: readonly SlotSpan[], batch: Batch
   // All of them hash with the cluster's key.
   const keys = locateKeys(state.idHashKey, batch);
   const { starts, hashes } = keys;
-  const numbers = knowing.map((ids) => ids.accountNumbers(batch, keys));
+  const numbers = knowing.map((ids) => ids.accountNumbers(batch, keys).numbers);
   const unknown: number[] = [];
   for (let row = 0; row < batch.rows; row++) {
     const account = batchAccount(batch, row);
@@ -109,7 +110,7 @@ function selectRows(chunk: AdoptedRows, rows: readonly number[]): AdoptedRows {
     const idTo = idAt + (batch.bytes[batch.idLengthsAt + row] as number);
     if (row === rows[next]) {
       next += 1;
-      const account = batch.accounts[batchAccount(batch, row)] as string;
+      const account = accountName(batch, batchAccount(batch, row));
       const amount = batchAmount(batch, row);
       builder.addEncoded(
         account,

@@ -19,7 +19,14 @@
 
 import { spansContain } from '../topology/owners.js';
 import { poolOf } from '../topology/pool.js';
-import { type Batch, batchAccount, batchAmount, batchStamped, batchTimestamp } from '../transaction/batch.js';
+import {
+  type Batch,
+  batchAccount,
+  batchAmount,
+  batchStamped,
+  batchTimestamp,
+  isSameAccount,
+} from '../transaction/batch.js';
 import type { Adoption } from './adoption.js';
 import type { Stored } from './events.js';
 import { type KnownIds, NONE, sameBytes } from './known-ids.js';
@@ -63,17 +70,18 @@ export function decide(state: ShardState, submit: Submit): Decision {
   const { horizon } = state.small;
   const newest = submit.now + submit.maxClockSkewMicros;
   const keys = locateKeys(state.idHashKey, batch);
-  const numbers = known.accountNumbers(batch, keys);
+  keys.numbers = known.accountNumbers(batch, keys);
+  const { numbers } = keys.numbers;
   const adoptions: (readonly Adoption[])[] = [];
-  const accepts = batch.accounts.map((account, i) => {
-    const slot = known.slot(account, numbers[i] as number);
-    if (state.adoptions.size > 0) adoptions[i] = adoptionsOf(state, slot);
-    return !state.small.closed && submit.ownedSlots[slot] === 1 && !isSealed(state, slot);
-  });
-  const places = firstPlaces(batch.accounts, keys.accountHashes);
+  const accepts = new Uint8Array(batch.accountCount);
+  for (let place = 0; place < accepts.length; place++) {
+    const slot = known.slotOfAccount(batch, place, numbers[place] as number);
+    if (state.adoptions.size > 0) adoptions[place] = adoptionsOf(state, slot);
+    if (!state.small.closed && submit.ownedSlots[slot] === 1 && !isSealed(state, slot)) accepts[place] = 1;
+  }
   const inPool = poolTest(state);
   const mayKnow = new Uint8Array(LOOKED_UP_AHEAD);
-  const within = new WithinBatch(batch, places, keys);
+  const within = new WithinBatch(batch, keys);
   const statuses = new Uint8Array(rows);
   const firsts = new Map<number, FirstSeen>();
   const askLedger: number[] = [];
@@ -86,7 +94,7 @@ export function decide(state: ShardState, submit: Submit): Decision {
     const amountAt = batch.amountsAt + 8 * row;
     const amountLow = view.getUint32(amountAt, true);
     const amountHigh = view.getInt32(amountAt + 4, true);
-    if (!accepts[place] || !inPool(amountLow, amountHigh)) {
+    if (accepts[place] === 0 || !inPool(amountLow, amountHigh)) {
       statuses[row] = RowStatus.moved;
       continue;
     }
@@ -197,24 +205,6 @@ function poolTest(state: ShardState): (low: number, high: number) => boolean {
   };
 }
 
-/** A sender may list an account twice in a batch's dictionary: for each place, the first with the same account. */
-function firstPlaces(accounts: readonly string[], hashes: Uint32Array): Uint16Array {
-  const places = new Uint16Array(accounts.length);
-  const table = new Int32Array(tableSize(accounts.length)).fill(-1);
-  const mask = table.length - 1;
-  for (let place = 0; place < accounts.length; place++) {
-    let at = (hashes[place] as number) & mask;
-    let first = table[at] as number;
-    while (first >= 0 && (hashes[first] !== hashes[place] || accounts[first] !== accounts[place])) {
-      at = (at + 1) & mask;
-      first = table[at] as number;
-    }
-    if (first < 0) table[at] = place;
-    places[place] = first < 0 ? place : first;
-  }
-  return places;
-}
-
 /** A power of two, at least twice as many places as there are things to put there. */
 function tableSize(count: number): number {
   let size = 8;
@@ -235,8 +225,6 @@ class WithinBatch {
 
   constructor(
     private readonly batch: Batch,
-    /** For each place in the batch's accounts, the first place of the same account. */
-    private readonly places: Uint16Array,
     private readonly keys: LocatedKeys,
   ) {
     this.slots = new Int32Array(tableSize(batch.rows)).fill(-1);
@@ -255,9 +243,7 @@ class WithinBatch {
     for (let at = this.home(row); ; at = (at + 1) & this.mask) {
       const other = this.slots[at] as number;
       if (other === -1) return -1;
-      if (hashes[other] === hashes[row] && this.account(other) === this.account(row) && this.sameId(other, row)) {
-        return other;
-      }
+      if (hashes[other] === hashes[row] && this.sameAccount(other, row) && this.sameId(other, row)) return other;
     }
   }
 
@@ -265,8 +251,9 @@ class WithinBatch {
     return (this.keys.hashes[row] as number) & this.mask;
   }
 
-  private account(row: number): number {
-    return this.places[batchAccount(this.batch, row)] as number;
+  /** A sender may list an account twice. */
+  private sameAccount(a: number, b: number): boolean {
+    return isSameAccount(this.batch, batchAccount(this.batch, a), batchAccount(this.batch, b));
   }
 
   private sameId(a: number, b: number): boolean {

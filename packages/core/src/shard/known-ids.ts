@@ -8,13 +8,13 @@
  * An entry is named by a reference: 16 bits of segment, 16 bits of place. What makes an entry *known* is decided by the
  * horizon (see `forget`); when its memory is given back is a matter of housekeeping (`sweep`) and changes no answer.
  */
-import { type Batch, batchAccount, batchTimestamp } from '../transaction/batch.js';
+import { accountName, type Batch, batchAccount, batchTimestamp } from '../transaction/batch.js';
 import { AccountTable } from './account-table.js';
 import { enlarged } from './enlarged.js';
 import { EntryTable, NONE } from './entry-table.js';
 import { accepts, type Forgotten } from './events.js';
 import { hashId, type IdHashKey, mixHashes } from './id-hash.js';
-import { type LocatedKeys, locateKeys } from './located-keys.js';
+import { type AccountNumbers, type LocatedKeys, locateKeys } from './located-keys.js';
 
 export { NONE };
 
@@ -99,9 +99,15 @@ export class KnownIds {
     return this.accounts.size;
   }
 
-  /** The slot of an account, remembered for accounts that are known. `number`: its `accountNumber`, where that is at hand. */
-  slot(account: string, number = this.accountNumber(account)): number {
+  /** The slot of an account, remembered for accounts that are known. */
+  slot(account: string): number {
+    const number = this.accountNumber(account);
     return number < 0 ? this.slotOf(account) : this.accounts.slot(number);
+  }
+
+  /** The same for an account of a batch whose number is at hand. */
+  slotOfAccount(batch: Batch, place: number, number: number): number {
+    return number < 0 ? this.slotOf(accountName(batch, place)) : this.accounts.slot(number);
   }
 
   /** Number of an account that has entries, or −1. */
@@ -110,8 +116,8 @@ export class KnownIds {
   }
 
   /** The same for each account of a batch. */
-  accountNumbers(batch: Batch, { accountHashes }: LocatedKeys): Int32Array {
-    return this.accounts.numbersOf(batch, accountHashes);
+  accountNumbers(batch: Batch, { accountHashes }: LocatedKeys): AccountNumbers {
+    return { numbers: this.accounts.numbersOf(batch, accountHashes), released: this.accounts.released };
   }
 
   accountName(number: number): string {
@@ -160,7 +166,8 @@ export class KnownIds {
    * where they are at hand.
    */
   addRows(batch: Batch, accepted: Uint8Array | null, sequence: number, keys = locateKeys(this.key, batch)): void {
-    const numbers = this.accountNumbers(batch, keys);
+    const found = keys.numbers?.released === this.accounts.released ? keys.numbers : this.accountNumbers(batch, keys);
+    const { numbers } = found;
     let from = 0;
     while (from < batch.rows) {
       if (!accepts(accepted, from)) {
@@ -184,7 +191,7 @@ export class KnownIds {
     for (let row = from; row < to; row++) {
       const place = batchAccount(batch, row);
       if ((numbers[place] as number) >= 0) continue;
-      numbers[place] = this.accounts.intern(batch.accounts[place] as string, accountHashes[place] as number);
+      numbers[place] = this.accounts.intern(accountName(batch, place), accountHashes[place] as number);
     }
   }
 

@@ -1,6 +1,13 @@
 import { type Batch, batchAccount } from '../transaction/batch.js';
 import { hashId, type IdHashKey, mixHashes } from './id-hash.js';
 
+export interface AccountNumbers {
+  /** −1: not known. */
+  readonly numbers: Int32Array;
+  /** How many numbers had been given back by then: they hold as long as none was since. */
+  readonly released: number;
+}
+
 /** Where the ids of a batch lie, and the hashes of its keys: worked out once by `decide`, used again by `evolve`. */
 export interface LocatedKeys {
   /** One more than there are rows: the id of row i lies in [starts[i], starts[i + 1]). */
@@ -9,11 +16,13 @@ export interface LocatedKeys {
   readonly hashes: Uint32Array;
   /** Of each account of the batch. */
   readonly accountHashes: Uint32Array;
+  /** The numbers of the batch's accounts among the known ones, as `KnownIds.accountNumbers` found them. */
+  numbers?: AccountNumbers;
 }
 
 export function locateKeys(key: IdHashKey, batch: Batch): LocatedKeys {
   const { rows, bytes, idLengthsAt, accountStarts } = batch;
-  const accountHashes = new Uint32Array(batch.accounts.length);
+  const accountHashes = new Uint32Array(batch.accountCount);
   for (let i = 0; i < accountHashes.length; i++) {
     accountHashes[i] = hashId(key, bytes, accountStarts[i] as number, (accountStarts[i + 1] as number) - 1);
   }

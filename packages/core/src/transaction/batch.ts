@@ -35,9 +35,11 @@ export interface Batch {
   readonly bytes: Uint8Array;
   readonly view: DataView;
   readonly rows: number;
-  readonly accounts: readonly string[];
+  readonly accountCount: number;
   /** One more than there are accounts: account i lies in [starts[i], starts[i + 1] − 1), before the next one's length. */
   readonly accountStarts: Uint32Array;
+  /** Of the accounts that somebody has asked for (`accountName`). */
+  readonly accountNames: (string | undefined)[];
   readonly amountsAt: number;
   readonly timestampsAt: number;
   readonly accountsAt: number;
@@ -68,13 +70,13 @@ export function readBatch(bytes: Uint8Array, trusted = false): Batch {
   const stampedAt = idLengthsAt + rows;
   const idsAt = stampedAt + ((rows + 7) >> 3);
   if (idsAt + idBytes !== bytes.byteLength) throw new BatchFormatError('the lengths in a batch do not add up');
-  const { accounts, accountStarts } = readAccounts(bytes, accountCount, amountsAt);
   const batch = {
     bytes,
     view,
     rows,
-    accounts,
-    accountStarts,
+    accountCount,
+    accountStarts: readAccounts(bytes, accountCount, amountsAt),
+    accountNames: [],
     amountsAt,
     timestampsAt,
     accountsAt,
@@ -86,16 +88,10 @@ export function readBatch(bytes: Uint8Array, trusted = false): Batch {
   return batch;
 }
 
-function readAccounts(
-  bytes: Uint8Array,
-  count: number,
-  end: number,
-): { accounts: readonly string[]; accountStarts: Uint32Array } {
+function readAccounts(bytes: Uint8Array, count: number, end: number): Uint32Array {
   // Each takes two bytes at least, so that a count from hostile bytes reserves little.
   if (count > (end - BATCH_HEADER_BYTES) / 2) throw new BatchFormatError(`${count} accounts do not fit their section`);
-  const accounts: string[] = [];
-  const accountStarts = new Uint32Array(count + 1);
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const starts = new Uint32Array(count + 1);
   let at = BATCH_HEADER_BYTES;
   for (let i = 0; i < count; i++) {
     const length = at < end ? (bytes[at] as number) : 0;
@@ -104,21 +100,20 @@ function readAccounts(
     if (length < 1 || length > ACCOUNT_BYTES_MAX || to > end || !isCleanText(bytes, from, to)) {
       throw new BatchFormatError(`account ${i} of a batch is not 1 to ${ACCOUNT_BYTES_MAX} bytes of clean UTF-8`);
     }
-    accountStarts[i] = from;
-    accounts.push(text.toString('utf8', from, to));
+    starts[i] = from;
     at = to;
   }
-  accountStarts[count] = at + 1;
+  starts[count] = at + 1;
   if (at !== end) throw new BatchFormatError('the accounts of a batch do not fill their section');
-  return { accounts, accountStarts };
+  return starts;
 }
 
 function checkRows(batch: Batch, idBytes: number, trusted: boolean): void {
-  const { bytes, view, rows, accounts } = batch;
+  const { bytes, view, rows, accountCount } = batch;
   let idAt = batch.idsAt;
   for (let row = 0; row < rows; row++) {
     const idTo = idAt + (bytes[batch.idLengthsAt + row] as number);
-    if (view.getUint16(batch.accountsAt + 2 * row, true) >= accounts.length) {
+    if (view.getUint16(batch.accountsAt + 2 * row, true) >= accountCount) {
       throw new BatchFormatError(`row ${row} names an account that is not in the batch`);
     }
     if (idTo === idAt || idTo - idAt > ID_BYTES_MAX || idTo > bytes.byteLength) {
@@ -150,12 +145,60 @@ export function batchTimestamp(batch: Batch, row: number): number {
   return batch.view.getUint32(at, true) + batch.view.getUint32(at + 4, true) * 0x1_0000_0000;
 }
 
+/** The place of a row's account among the batch's. */
 export function batchAccount(batch: Batch, row: number): number {
   return batch.view.getUint16(batch.accountsAt + 2 * row, true);
 }
 
+/** Made where it is asked for: most accounts are known, and are compared by their bytes (`isAccountName`). */
+export function accountName(batch: Batch, place: number): string {
+  const known = batch.accountNames[place];
+  if (known !== undefined) return known;
+  const { buffer, byteOffset, byteLength } = batch.bytes;
+  const text = Buffer.from(buffer, byteOffset, byteLength);
+  const name = text.toString('utf8', batch.accountStarts[place], (batch.accountStarts[place + 1] as number) - 1);
+  batch.accountNames[place] = name;
+  return name;
+}
+
+export function isAccountName(batch: Batch, place: number, name: string): boolean {
+  const { bytes, accountStarts } = batch;
+  const from = accountStarts[place] as number;
+  if ((accountStarts[place + 1] as number) - 1 - from !== name.length) return accountName(batch, place) === name;
+  for (let i = 0; i < name.length; i++) {
+    const unit = name.charCodeAt(i);
+    if (unit !== bytes[from + i]) return false;
+    // A character takes two bytes or more from here on, so that it is not this byte.
+    if (unit >= 0x80) return false;
+  }
+  return true;
+}
+
+export function isSameAccount(batch: Batch, a: number, b: number): boolean {
+  if (a === b) return true;
+  const { bytes, accountStarts } = batch;
+  const from = accountStarts[a] as number;
+  const to = (accountStarts[a + 1] as number) - 1;
+  const other = accountStarts[b] as number;
+  if (to - from !== (accountStarts[b + 1] as number) - 1 - other) return false;
+  for (let i = from; i < to; i++) if (bytes[i] !== bytes[other + i - from]) return false;
+  return true;
+}
+
 export function batchStamped(batch: Batch, row: number): boolean {
   return (((batch.bytes[batch.stampedAt + (row >> 3)] as number) >> (row & 7)) & 1) === 1;
+}
+
+const SEEN_MIN = 64;
+const SEEN_MAX = 4_096;
+
+/** By the length and the last characters, in which names that are counted differ. `places`: a power of two. */
+function placeOf(account: string, places: number): number {
+  let mixed = account.length;
+  for (let i = Math.max(0, account.length - 5); i < account.length; i++) {
+    mixed = Math.imul(mixed ^ account.charCodeAt(i), 0x9e3779b1);
+  }
+  return (mixed >>> 16) & (places - 1);
 }
 
 const encoder = new TextEncoder();
@@ -166,9 +209,10 @@ const encoder = new TextEncoder();
  */
 export class BatchBuilder {
   rows = 0;
-  private readonly accountNumbers = new Map<string, number>();
-  private lastAccount: string | null = null;
-  private lastNumber = 0;
+  private accountCount = 0;
+  /** Accounts of the batch and their numbers, each at the place that `placeOf` gives it: the last one that came there. */
+  private seen: string[] = new Array(SEEN_MIN).fill('');
+  private seenNumbers = new Uint16Array(SEEN_MIN);
   /** As they will lie in the batch: each behind its length. */
   private accountNames = new Uint8Array(4 * (1 + ACCOUNT_BYTES_MAX));
   private accountBytes = 0;
@@ -230,7 +274,7 @@ export class BatchBuilder {
     const view = new DataView(out.buffer);
     out[0] = BATCH_FORMAT;
     view.setUint32(4, rows, true);
-    view.setUint32(8, this.accountNumbers.size, true);
+    view.setUint32(8, this.accountCount, true);
     view.setUint32(12, this.accountBytes, true);
     view.setUint32(16, this.idBytes, true);
     let at = BATCH_HEADER_BYTES;
@@ -256,21 +300,35 @@ export class BatchBuilder {
     this.amounts.setBigInt64(8 * row, amount, true);
     this.timestamps.setUint32(8 * row, timestamp % 0x1_0000_0000, true);
     this.timestamps.setUint32(8 * row + 4, Math.floor(timestamp / 0x1_0000_0000), true);
-    this.accounts.setUint16(2 * row, account === this.lastAccount ? this.lastNumber : this.numberOf(account), true);
+    this.accounts.setUint16(2 * row, this.numberOf(account), true);
     if (stamped) this.stamped[row >> 3] = (this.stamped[row >> 3] as number) | (1 << (row & 7));
     return row;
   }
 
+  /** An account may be listed twice: among many, to remember each for certain would cost more than its name. */
   private numberOf(account: string): number {
-    let number = this.accountNumbers.get(account);
-    if (number === undefined) {
-      number = this.accountNumbers.size;
-      this.accountNumbers.set(account, number);
-      this.addName(account);
-    }
-    this.lastAccount = account;
-    this.lastNumber = number;
+    const place = placeOf(account, this.seen.length);
+    if (this.seen[place] === account) return this.seenNumbers[place] as number;
+    const number = this.accountCount++;
+    this.addName(account);
+    this.see(account, number);
+    if (2 * this.accountCount > this.seen.length && this.seen.length < SEEN_MAX) this.growSeen();
     return number;
+  }
+
+  private see(account: string, number: number): void {
+    const place = placeOf(account, this.seen.length);
+    this.seen[place] = account;
+    this.seenNumbers[place] = number;
+  }
+
+  private growSeen(): void {
+    const { seen, seenNumbers } = this;
+    this.seen = new Array(4 * seen.length).fill('');
+    this.seenNumbers = new Uint16Array(4 * seen.length);
+    seen.forEach((account, place) => {
+      if (account !== '') this.see(account, seenNumbers[place] as number);
+    });
   }
 
   private addName(account: string): void {

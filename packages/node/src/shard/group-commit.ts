@@ -14,8 +14,10 @@
  * are decided, and a retry that meets one waits for the very record. So nothing is ever taken back.
  */
 import {
+  accountName,
   type Batch,
   BatchFormatError,
+  batchAccount,
   decide,
   endRecord,
   eventBytes,
@@ -458,7 +460,7 @@ function keysOf(batch: Batch, rows: readonly number[]): { account: string; id: s
   for (let row = 0; row < batch.rows; row++) {
     const idTo = idAt + (batch.bytes[batch.idLengthsAt + row] as number);
     if (wanted.has(row)) {
-      const account = batch.accounts[batch.view.getUint16(batch.accountsAt + 2 * row, true)] as string;
+      const account = accountName(batch, batchAccount(batch, row));
       const { buffer, byteOffset } = batch.bytes;
       keys.push({ account, id: Buffer.from(buffer, byteOffset + idAt, idTo - idAt).toString('utf8') });
     }

@@ -1,5 +1,6 @@
 import {
   type AdoptedRows,
+  accountName,
   batchAccount,
   batchAmount,
   batchTimestamp,
@@ -138,7 +139,7 @@ export class MigrationTarget {
     for (let row = 0; row < batch.rows; row++) {
       const idTo = idFrom + (bytes[batch.idLengthsAt + row] as number);
       this.digest.add({
-        account: batch.accounts[batchAccount(batch, row)] as string,
+        account: accountName(batch, batchAccount(batch, row)),
         bytes,
         idFrom,
         idTo,
