@@ -391,6 +391,17 @@ describe('a router whose shard is not where it was', () => {
     expect(credit.requests).toHaveLength(2);
   });
 
+  it('goes on asking a shard that had one request wait for too much else', async () => {
+    const credit = await harness.shard(1);
+    await harness.router();
+    const stored = credit.onSubmit;
+    credit.onSubmit = () => credit.reply({ code: ReplyCode.overloaded, message: 'too many old ids' });
+    const { error } = (await harness.submit({ id: 'old', account: 'alice', amount: 5 })).json();
+    expect(error).toMatchObject({ code: 'overloaded', retry_after_ms: expect.any(Number) });
+    credit.onSubmit = stored;
+    expect((await harness.submit({ id: 'new', account: 'alice', amount: 5 })).json().status).toBe('stored');
+  });
+
   it('takes no more than it may hold', async () => {
     const credit = await harness.shard(1);
     await harness.router({ shardTransactionsMax: 100, shardRequestsInFlightMax: 1 });

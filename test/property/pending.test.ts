@@ -115,7 +115,16 @@ class Run {
         const to = Math.min(this.acknowledged, this.at + step.records);
         if (to === this.at) break;
         // It takes the place of one that failed, with more records or with fewer.
-        for (const _ of this.pending.beginFold(to, this.known.firstAfter(this.at), this.known.firstAfter(to)));
+        let steps = 0;
+        this.foldInFlight = null;
+        // Whatever else a shard does may come between its steps.
+        for (const _ of this.pending.beginFold(to, this.known.firstAfter(this.at), this.known.firstAfter(to))) {
+          steps += 1;
+          this.step({ kind: 'store', rows: [{ account: steps % 3, amount: 7n }] });
+          if (steps % 2 === 1) this.step({ kind: 'ack' });
+          this.step({ kind: 'forget', below: 10 + 7 * steps });
+          this.step({ kind: 'sweep', budget: 5 });
+        }
         this.foldInFlight = to;
         break;
       }

@@ -181,6 +181,16 @@ export function foldRefusalsCases(b: Workbench): void {
       expect(folded(await b.table.fold(foldOf(startOf(1), rows)))).toMatchObject({ applied: 0, setAside: 1000 });
     });
 
+    it('looks closer the more often the larger the fold is: 200 that refuse set none of 20,000 aside with them', async () => {
+      b.table = await freshDataTable(
+        b.database,
+        'CREATE TABLE accounts (id text PRIMARY KEY, balance bigint NOT NULL CHECK (balance >= 0))',
+      );
+      await sql(b.database, "INSERT INTO accounts SELECT 'a' || g, 0 FROM generate_series(1, 20000) g");
+      const rows: Row[] = Array.from({ length: 20_000 }, (_, i) => [`a${i + 1}`, '1', i % 100 === 0 ? -1n : 1n]);
+      expect(folded(await b.table.fold(foldOf(startOf(1), rows)))).toMatchObject({ applied: 19_800, setAside: 200 });
+    });
+
     it('sets everything aside without touching a row, where it is told to', async () => {
       await b.withAccounts({ a: 0 });
       const outcome = await b.table.fold(foldOf(startOf(1), [['a', '1', 4n]], { setAsideAll: true }));

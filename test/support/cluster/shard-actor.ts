@@ -166,7 +166,7 @@ export class ShardActor implements Actor {
         view,
         topologies,
         table: outside.dataTable(this),
-        mayPurge: false,
+        embedded: true,
         witness: this.witness() as never,
         tuning: TUNING,
         dataDir: '',

@@ -3,7 +3,7 @@ import { accountKeys, accountsParameter } from './account-keys.js';
 import { int8Array } from './binary-array.js';
 import { classifyError, describeError, setAsideReason, sqlState } from './classify-error.js';
 import type { DataTableContext } from './data-table-context.js';
-import { REFUSALS_MAX, type Refusal } from './lock-accounts.js';
+import { type Refusal, refusalsMax } from './lock-accounts.js';
 import { NotEveryRowError } from './not-every-row-error.js';
 import { withSavepoint } from './with-savepoint.js';
 
@@ -33,7 +33,7 @@ export async function changeBalances(
     const part = parts.pop()!;
     const refusal = await tryPart(client, context, part);
     if (refusal === null) continue;
-    if (part.length > 1 && refused.size < REFUSALS_MAX) {
+    if (part.length > 1 && refused.size < refusalsMax(needed.length)) {
       const middle = part.length >> 1;
       parts.push(part.slice(middle), part.slice(0, middle));
       continue;

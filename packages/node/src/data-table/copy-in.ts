@@ -3,7 +3,7 @@ import type { Submittable } from 'pg';
 /** What of `pg`'s connection a submitted query uses. */
 interface Connection {
   query(text: string): void;
-  readonly stream: { write(data: Buffer): boolean };
+  readonly stream: { write(data: Buffer): boolean; once(event: 'drain', listener: () => void): void };
 }
 
 /**
@@ -75,8 +75,9 @@ export class CopyIn implements Submittable {
     header.write('d', 0, 'latin1');
     header.writeUInt32BE(next.value.length + 4, 1);
     stream.write(header);
-    stream.write(next.value);
-    setImmediate(() => this.sendNext(stream));
+    const sendNext = (): void => this.sendNext(stream);
+    if (stream.write(next.value)) setImmediate(sendNext);
+    else stream.once('drain', sendNext);
   }
 }
 

@@ -13,7 +13,7 @@ import { type Change, changeBalances } from './change-balances.js';
 import { classifyError, describeError, sqlState } from './classify-error.js';
 import type { DataTableContext } from './data-table-context.js';
 import { inTurns } from './in-turns.js';
-import { type Inserted, insertLedgerRows } from './insert-ledger-rows.js';
+import { type Inserted, insertLedgerRows, ROWS_A_STATEMENT } from './insert-ledger-rows.js';
 import { type CountSum, compareWithLedger, keepUnstorable } from './keep-conflicts.js';
 import { type LedgerBatch, ledgerBatch } from './ledger-batch.js';
 import { type FoldsBeside, lockAccounts, type Refusal } from './lock-accounts.js';
@@ -26,7 +26,7 @@ import { withSavepoint } from './with-savepoint.js';
 /**
  * Applies a range of a shard's log to the data table in one SQL transaction.
  *
- * Lock order, the same everywhere: the folds' own advisory lock, the tables as a whole (both shared), the watermark, the
+ * Lock order, of the direct path, too: the folds' own advisory lock, the tables as a whole (both shared), the watermark, the
  * ledger's keys, the account rows ascending. The watermark row decides whether anything happens at all, and moves over the
  * whole range in the same transaction, so whatever is repeated happens once.
  *
@@ -73,7 +73,8 @@ async function fold(
 
   const groups = await inTurns(groupByAccount(request.rows));
   const batch = await inTurns(ledgerBatch(request, groups, (account) => whyUntried(account, context, request)));
-  const inserted = await ownSpecific(() => insertLedgerRows(client, batch, context.bulk));
+  const inserted = await insertUnlessHeld(client, context, batch, beside);
+  if (inserted === null) return { commit: false, value: null };
   const { dropped, conflicts } = await whatWasNotInserted(client, batch, inserted);
 
   const met = groups.accounts.filter((account, place) => inserted.counts[place]! > 0 && !batch.refused.has(account));
@@ -81,7 +82,7 @@ async function fold(
   if (locked === null) return { commit: false, value: null };
   const changed = await changeBalances(client, context, changes(batch, inserted, locked));
   const late = new Map([...locked, ...changed]);
-  await setAsideAfterAll(client, batch, late);
+  await setAsideAfterAll(client, batch, inserted, late);
 
   const watermark = await advance(client, request, { inserted, dropped, conflicts });
   const setAside = groups.accounts.reduce(
@@ -99,6 +100,21 @@ async function fold(
       conflicts: conflicts.count,
     },
   };
+}
+
+/** `alongside`: null where a key did not come in time, as for accounts (`lockAccounts`). */
+async function insertUnlessHeld(
+  client: pg.PoolClient,
+  { bulk }: DataTableContext,
+  batch: LedgerBatch,
+  beside: FoldsBeside,
+): Promise<Inserted | null> {
+  try {
+    return await ownSpecific(() => insertLedgerRows(client, batch, bulk));
+  } catch (error) {
+    if (beside === 'alongside' && sqlState(error) === '55P03') return null;
+    throw error;
+  }
 }
 
 const MET_TOO_OFTEN: Refusal = {
@@ -226,14 +242,31 @@ function changes({ groups, refused }: LedgerBatch, inserted: Inserted, locked: R
 /** Rows inserted as applied whose account then was not to be had, or refused the change. */
 async function setAsideAfterAll(
   client: pg.PoolClient,
-  { request, groups, storable }: LedgerBatch,
+  batch: LedgerBatch,
+  inserted: Inserted,
   late: ReadonlyMap<string, Refusal>,
 ): Promise<void> {
   if (late.size === 0) return;
-  const { rows } = request;
+  const { groups, storable } = batch;
   const concerned = storable.filter((row) => late.has(groups.accounts[groups.places[row]!]!));
-  const refusals = concerned.map((row) => late.get(rows.accounts[row]!)!);
-  await client.query(
+  const expected = groups.accounts.reduce((sum, account, i) => sum + (late.has(account) ? inserted.counts[i]! : 0), 0);
+  let changed = 0;
+  for (let from = 0; from < concerned.length; from += ROWS_A_STATEMENT) {
+    changed += await setAsidePart(client, batch, late, concerned.slice(from, from + ROWS_A_STATEMENT));
+  }
+  // One that stayed applied would be in no balance.
+  if (changed !== expected) throw new RangeError(`${changed} of ${expected} transactions could be set aside`);
+}
+
+async function setAsidePart(
+  client: pg.PoolClient,
+  { request }: LedgerBatch,
+  late: ReadonlyMap<string, Refusal>,
+  part: readonly number[],
+): Promise<number> {
+  const { rows } = request;
+  const refusals = part.map((row) => late.get(rows.accounts[row]!)!);
+  const result = await client.query(
     `UPDATE spill.ledger l SET state = 'set_aside', reason = u.reason::spill.set_aside_reason, detail = u.detail
      FROM unnest($3::text[], $4::text[], $5::int8[], $6::int4[], $7::text[], $8::text[])
        u(account, id, sequence, record_index, reason, detail)
@@ -242,14 +275,15 @@ async function setAsideAfterAll(
     [
       request.shard,
       request.from.logId,
-      textArray(concerned.map((row) => rows.accounts[row]!)),
-      textArray(concerned.map((row) => rows.ids[row]!)),
-      safeIntegerArray(concerned.map((row) => rows.sequences[row]!)),
-      int4Array(concerned.map((row) => rows.indexes[row]!)),
+      textArray(part.map((row) => rows.accounts[row]!)),
+      textArray(part.map((row) => rows.ids[row]!)),
+      safeIntegerArray(part.map((row) => rows.sequences[row]!)),
+      int4Array(part.map((row) => rows.indexes[row]!)),
       textArray(refusals.map((refusal) => refusal.reason)),
       textArray(refusals.map((refusal) => refusal.detail)),
     ],
   );
+  return result.rowCount ?? 0;
 }
 
 async function advance(

@@ -5,6 +5,9 @@ import { copyLedgerRows } from './copy-ledger-rows.js';
 import type { LedgerBatch } from './ledger-batch.js';
 import { withSavepoint } from './with-savepoint.js';
 
+/** In the parameters of one statement: they are made in one go. */
+export const ROWS_A_STATEMENT = 20_000;
+
 /** What the ledger really took, by the place of the account in the batch's groups. */
 export interface Inserted {
   readonly counts: readonly number[];
@@ -33,7 +36,28 @@ export async function insertLedgerRows(
 }
 
 async function insertNew(client: pg.PoolClient, batch: LedgerBatch): Promise<Inserted> {
-  const { request, groups, storable, refused } = batch;
+  const { groups, storable } = batch;
+  const placeOf = new Map(groups.accounts.map((account, place) => [account, place]));
+  const counts = new Array<number>(groups.accounts.length).fill(0);
+  const sums = new Array<bigint>(groups.accounts.length).fill(0n);
+  let total = 0;
+  for (let from = 0; from < storable.length; from += ROWS_A_STATEMENT) {
+    const inserted = await insertPart(client, batch, storable.slice(from, from + ROWS_A_STATEMENT));
+    for (const { account, count, sum } of inserted) {
+      const place = placeOf.get(account)!;
+      counts[place] = counts[place]! + count;
+      sums[place] = sums[place]! + BigInt(sum);
+      total += count;
+    }
+  }
+  return { counts, sums, total };
+}
+
+async function insertPart(
+  client: pg.PoolClient,
+  { request, refused }: LedgerBatch,
+  part: readonly number[],
+): Promise<{ account: string; count: number; sum: string }[]> {
   const { rows } = request;
   const result = await client.query(
     `WITH batch AS (
@@ -55,28 +79,18 @@ async function insertNew(client: pg.PoolClient, batch: LedgerBatch): Promise<Ins
     [
       request.shard,
       request.from.logId,
-      textArray(storable.map((row) => rows.accounts[row]!)),
-      textArray(storable.map((row) => rows.ids[row]!)),
-      int8Array(storable.map((row) => rows.amounts[row]!)),
-      timestampArray(storable.map((row) => rows.timestamps[row]!)),
-      safeIntegerArray(storable.map((row) => rows.sequences[row]!)),
-      int4Array(storable.map((row) => rows.indexes[row]!)),
+      textArray(part.map((row) => rows.accounts[row]!)),
+      textArray(part.map((row) => rows.ids[row]!)),
+      int8Array(part.map((row) => rows.amounts[row]!)),
+      timestampArray(part.map((row) => rows.timestamps[row]!)),
+      safeIntegerArray(part.map((row) => rows.sequences[row]!)),
+      int4Array(part.map((row) => rows.indexes[row]!)),
       textArray([...refused.keys()]),
       textArray([...refused.values()].map((refusal) => refusal.reason)),
       textArray([...refused.values()].map((refusal) => refusal.detail)),
     ],
   );
-  const placeOf = new Map(groups.accounts.map((account, place) => [account, place]));
-  const counts = new Array<number>(groups.accounts.length).fill(0);
-  const sums = new Array<bigint>(groups.accounts.length).fill(0n);
-  let total = 0;
-  for (const row of result.rows) {
-    const place = placeOf.get(row.account)!;
-    counts[place] = row.count;
-    sums[place] = BigInt(row.sum);
-    total += row.count;
-  }
-  return { counts, sums, total };
+  return result.rows;
 }
 
 function everything({ request, groups, storable, unstorable }: LedgerBatch): Inserted {

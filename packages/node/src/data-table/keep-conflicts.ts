@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { int4Array, int8Array, safeIntegerArray, textArray, timestampArray } from './binary-array.js';
+import { ROWS_A_STATEMENT } from './insert-ledger-rows.js';
 import type { LedgerBatch } from './ledger-batch.js';
 
 export interface CountSum {
@@ -21,7 +22,26 @@ export interface NotInserted {
  * the direct write's own copy may still be pending, in another pool.
  */
 export async function compareWithLedger(client: pg.PoolClient, batch: LedgerBatch): Promise<NotInserted> {
-  const { request, storable } = batch;
+  const { storable } = batch;
+  let dropped: CountSum = { count: 0, sum: 0n };
+  let conflicts: CountSum = { count: 0, sum: 0n };
+  for (let from = 0; from < storable.length; from += ROWS_A_STATEMENT) {
+    const part = await comparePart(client, batch, storable.slice(from, from + ROWS_A_STATEMENT));
+    dropped = plus(dropped, part.dropped);
+    conflicts = plus(conflicts, part.conflicts);
+  }
+  return { dropped, conflicts };
+}
+
+function plus(a: CountSum, b: CountSum): CountSum {
+  return { count: a.count + b.count, sum: a.sum + b.sum };
+}
+
+async function comparePart(
+  client: pg.PoolClient,
+  { request }: LedgerBatch,
+  part: readonly number[],
+): Promise<NotInserted> {
   const { rows } = request;
   const result = await client.query(
     `WITH batch AS (
@@ -51,12 +71,12 @@ export async function compareWithLedger(client: pg.PoolClient, batch: LedgerBatc
     [
       request.shard,
       request.from.logId,
-      textArray(storable.map((row) => rows.accounts[row]!)),
-      textArray(storable.map((row) => rows.ids[row]!)),
-      int8Array(storable.map((row) => rows.amounts[row]!)),
-      timestampArray(storable.map((row) => rows.timestamps[row]!)),
-      safeIntegerArray(storable.map((row) => rows.sequences[row]!)),
-      int4Array(storable.map((row) => rows.indexes[row]!)),
+      textArray(part.map((row) => rows.accounts[row]!)),
+      textArray(part.map((row) => rows.ids[row]!)),
+      int8Array(part.map((row) => rows.amounts[row]!)),
+      timestampArray(part.map((row) => rows.timestamps[row]!)),
+      safeIntegerArray(part.map((row) => rows.sequences[row]!)),
+      int4Array(part.map((row) => rows.indexes[row]!)),
     ],
   );
   const row = result.rows[0];

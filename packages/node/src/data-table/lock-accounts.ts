@@ -15,7 +15,9 @@ export interface Refusal {
 export type FoldsBeside = 'alongside' | 'alone';
 
 /** After this many refusals in one fold the rest of a refused part is set aside untried: retries look closer. */
-export const REFUSALS_MAX = 128;
+export function refusalsMax(accounts: number): number {
+  return Math.max(128, accounts >> 6);
+}
 
 /**
  * Locks the rows of these accounts (canonical, ascending, each once) and returns those that could not be, with the
@@ -157,7 +159,7 @@ async function createAccounts(
     } catch (error) {
       const locked = sqlState(error) === '55P03';
       if (sqlState(error) === undefined || (!locked && classifyError(error) !== 'statement')) throw error;
-      if (part.length === 1 || refused.size >= REFUSALS_MAX) {
+      if (part.length === 1 || refused.size >= refusalsMax(accounts.length)) {
         const reason = locked ? 'row_locked' : part.length === 1 ? setAsideReason(error) : 'sql_error';
         for (const account of part) refused.set(account, { reason, detail: describeError(error) });
       } else {

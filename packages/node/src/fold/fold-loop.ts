@@ -41,6 +41,8 @@ export interface FoldLoopSettings {
   readonly foldCount: number;
   /** What may wait to be folded, bytes. */
   readonly pendingBytesMax: number;
+  /** `narrow`: where everybody else waits for a fold to end, as with one connection for all. */
+  readonly folds: 'wide' | 'narrow';
   /** As far as the log itself knows that it was folded: a watermark below it was set back. */
   readonly foldedUpTo: number;
 }
@@ -65,9 +67,13 @@ export interface FoldLoopPorts {
 const EMPTY_RECORDS_MAX = 100;
 /** A fold takes more than `fold_count` where more waits, up to this. */
 const FOLD_ROWS_MAX = 20_000;
-/** Where they are of many accounts up to this, and no more than this takes at the pace of the fold before. */
+/**
+ * Where they are of many accounts up to this, but no more than takes so long at the pace of the fold before, nor so many
+ * times what that took. After a fold that met anything unusual, or in a burst, it is as if they were of few.
+ */
 const WIDE_FOLD_ROWS_MAX = 200_000;
 const WIDE_FOLD_MS_MAX = 2_000;
+const WIDE_FOLD_GROWTH = 8;
 /** A fold's part of `pending_bytes_max` at most: where that is reached, room is to be made again and again, not at once. */
 const FOLD_PENDING_SHARE = 4;
 /** Longer than the log believes that what it once waited for in vain is lost. */
@@ -91,8 +97,7 @@ export class FoldLoop {
   private refoldingTo = 0;
   private attempts = 0;
   private marksMax = EVERY_MARK;
-  /** Of the last fold. */
-  private rowsPerMs = 0;
+  private wideRowsMax = FOLD_ROWS_MAX;
   private setAsideAll = false;
   private wantsLook = false;
   private pausing = false;
@@ -190,16 +195,18 @@ export class FoldLoop {
       const delayMs = await this.take(range, outcome);
       if (outcome.outcome !== 'folded') return delayMs;
       const ms = performance.now() - began;
-      this.rowsPerMs = range.rows.length / ms;
-      if (this.isAwaited) return delayMs;
       const { rows, bytes } = this.ports.backlog();
-      return restAfterFold({
+      const restMs = restAfterFold({
         rows: range.rows.length,
         ms,
         arrived: rows + range.rows.length - before,
         waitingBytes: bytes,
         waitingBytesMax: this.settings.pendingBytesMax,
       });
+      const isPlain = restMs === 0 && outcome.setAside + outcome.dropped + outcome.conflicts === 0;
+      this.wideRowsMax =
+        isPlain && this.settings.folds === 'wide' ? wideRowsAfter(range.rows.length, ms) : FOLD_ROWS_MAX;
+      return this.isAwaited ? 0 : restMs;
     } catch (error) {
       if (error instanceof TransientDataTableError) return this.retry('transient', error.message, range?.marks ?? 1);
       // Whether the fold was committed is not known: the row will tell.
@@ -225,10 +232,9 @@ export class FoldLoop {
   }
 
   private get size(): FoldSize {
-    const atPace = this.rowsPerMs * WIDE_FOLD_MS_MAX;
     return {
       rowsMax: FOLD_ROWS_MAX,
-      wideRowsMax: Math.max(FOLD_ROWS_MAX, Math.min(atPace, WIDE_FOLD_ROWS_MAX)),
+      wideRowsMax: this.wideRowsMax,
       bytesMax: this.settings.pendingBytesMax / FOLD_PENDING_SHARE,
       marksMax: this.marksMax,
     };
@@ -298,6 +304,7 @@ export class FoldLoop {
 
   private retry(failure: FoldFailure, detail: string, marks: number): number {
     this.error = detail;
+    this.wideRowsMax = FOLD_ROWS_MAX;
     this.attempts += 1;
     if (failure === 'unavailable') this.at = null;
     const next = nextFoldAttempt(failure, marks, this.attempts, Math.random());
@@ -365,6 +372,11 @@ export class FoldLoop {
     this.wake = null;
     wake?.();
   }
+}
+
+function wideRowsAfter(rows: number, ms: number): number {
+  const most = Math.min(WIDE_FOLD_ROWS_MAX, WIDE_FOLD_GROWTH * rows, (rows / ms) * WIDE_FOLD_MS_MAX);
+  return Math.max(FOLD_ROWS_MAX, most);
 }
 
 /** Whether the row is the one that was seen or left last; none stands for nothing folded. */

@@ -34,9 +34,13 @@ function overloadOfAll({ single, refused }: SubmitRequest, results: readonly Sub
   let overload: SpillError | undefined;
   for (const result of results) {
     if (result.status !== 'rejected' || result.error.code !== 'overloaded') return undefined;
-    overload ??= result.error;
+    if (overload === undefined || retryAfter(result.error) > retryAfter(overload)) overload = result.error;
   }
   return overload;
+}
+
+function retryAfter({ retryAfterMs = 0 }: SpillError): number {
+  return retryAfterMs;
 }
 
 /**

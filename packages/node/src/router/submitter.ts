@@ -235,6 +235,7 @@ export class Submitter {
     else this.failBatch(batch, event, target, reply.message, reply.retryAfterMs);
   }
 
+  /** Without a time it was said of that request alone. */
   private holdOff(shard: number, { message, retryAfterMs }: SubmitReply): void {
     const way = this.way(shard);
     if (way.refusal || retryAfterMs === 0) return;

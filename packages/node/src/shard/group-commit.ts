@@ -418,7 +418,8 @@ export class GroupCommit {
   private askLedger(waiting: Waiting, rows: readonly number[]): void {
     if (this.asking >= LEDGER_QUESTIONS_MAX) {
       waiting.respond(
-        this.failure(ReplyCode.overloaded, 'too many requests wait for the ledger to tell old ids', RETRY_AFTER_MS),
+        // Without a time: others need not be held off (router/submitter.ts).
+        this.failure(ReplyCode.overloaded, 'too many requests wait for the ledger to tell old ids'),
       );
       return;
     }

@@ -162,7 +162,7 @@ async function run(channel: ChildChannel<StartShard>): Promise<void> {
       view,
       topologies,
       table,
-      mayPurge: start.database.kind === 'postgres',
+      embedded: start.database.kind === 'embedded',
       witness,
       tuning: start.tuning,
       dataDir: start.dataDir,

@@ -51,8 +51,8 @@ export interface ShardParts {
   readonly view: TopologyView;
   readonly topologies: TopologyStore;
   readonly table: DataTable;
-  /** PGlite does not sync to disk, so nothing of the log is purged for it. */
-  readonly mayPurge: boolean;
+  /** PGlite does not sync to disk, so nothing of the log is purged for it; and its one connection is everybody's. */
+  readonly embedded: boolean;
   readonly witness: WitnessFile;
   readonly tuning: Tuning;
   readonly dataDir: string;
@@ -166,6 +166,7 @@ export class Shard {
         foldAgeMs: tuning.foldAgeMs,
         foldCount: tuning.foldCount,
         pendingBytesMax: tuning.pendingBytesMax,
+        folds: parts.embedded ? 'narrow' : 'wide',
         foldedUpTo: state.small.foldedUpTo,
       },
       {
@@ -392,7 +393,7 @@ export class Shard {
 
   /** Is the log still the one that was written? Then its clock is read, and its front purged. */
   private async audit(): Promise<void> {
-    const { log, mayPurge } = this.parts;
+    const { log, embedded } = this.parts;
     const expected = this.acknowledged.sequence;
     try {
       const info = await log.info();
@@ -403,7 +404,7 @@ export class Shard {
         return this.damage(`the log ends with record ${end}, but record ${expected} was acknowledged`);
       }
       this.horizon.recordAcknowledged(last.time);
-      if (!mayPurge || this.mode === 'damaged') return;
+      if (embedded || this.mode === 'damaged') return;
       const { warning } = await this.purger.purge(this.acknowledgedReplayFrom, this.folds.watermark);
       if (warning) this.exits.warn(warning);
     } catch (error) {

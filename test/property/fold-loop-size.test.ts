@@ -1,0 +1,124 @@
+import { type FoldOutcome, type FoldRequest, KnownIds, Pending, type Watermark } from '@spill/core';
+import { expect, it } from 'vitest';
+import { FoldLoop } from '../../packages/node/dist/fold/fold-loop.js';
+import { FoldSource } from '../../packages/node/dist/fold/fold-source.js';
+import { RecordMarks } from '../../packages/node/dist/shard/record-marks.js';
+import { addKnown } from '../support/add-known.js';
+
+const KEY = { k0: 1, k1: 2 };
+const ROWS_A_RECORD = 1_000;
+const RECORDS = 600;
+const GIB = 2 ** 30;
+
+type Answer = (request: FoldRequest) => { ms?: number; setAside?: number; dropped?: number; failure?: 'blocked' };
+
+/** The sizes of the folds of a backlog of which each transaction has an account of its own. */
+async function sizes(
+  folds: number,
+  answer: Answer,
+  settings: { folds?: 'wide' | 'narrow'; pendingBytesMax?: number; arrivals?: number } = {},
+): Promise<number[]> {
+  const known = new KnownIds(KEY, () => 0);
+  const marks = new RecordMarks();
+  let sequence = 0;
+  const arrive = (): void => {
+    sequence += 1;
+    const rows = Array.from({ length: ROWS_A_RECORD }, (_, i) => {
+      const name = `${sequence * ROWS_A_RECORD + i}`;
+      return { account: name, id: name, amount: 1n, timestamp: 1 };
+    });
+    addKnown(known, KEY, rows, sequence);
+    marks.add({ sequence, number: sequence, hash: '', rows: ROWS_A_RECORD, bytes: 40_000, now: 0 });
+  };
+  for (let record = 0; record < RECORDS; record++) arrive();
+  const pending = new Pending(known);
+  pending.rebase(0);
+  const asked: number[] = [];
+  let enough = (): void => {};
+  const done = new Promise<void>((resolve) => {
+    enough = resolve;
+  });
+  const table = {
+    watermark: async (): Promise<Watermark | null> => null,
+    async fold(request: FoldRequest): Promise<FoldOutcome> {
+      const { ms = 1, setAside = 0, dropped = 0, failure } = answer(request);
+      await new Promise((resolve) => setTimeout(resolve, ms));
+      for (let i = 0; i < (settings.arrivals ?? 0); i++) arrive();
+      asked.push(request.rows.length);
+      if (asked.length === folds) enough();
+      if (failure) return { outcome: failure, detail: 'canceling statement due to statement timeout' };
+      const watermark = { ...request.from, ...request.to };
+      return { outcome: 'folded', watermark, applied: 0, dropped, setAside, conflicts: 0 };
+    },
+  };
+  const loop = new FoldLoop(
+    {
+      shard: 1,
+      pool: 'credit',
+      assignment: 1,
+      logId: '',
+      replicas: 1,
+      foldAgeMs: 1,
+      foldCount: 1,
+      pendingBytesMax: settings.pendingBytesMax ?? GIB,
+      folds: settings.folds ?? 'wide',
+      foldedUpTo: 0,
+    },
+    {
+      table: table as never,
+      source: new FoldSource(known, marks, pending, { read: nothing }, () => 0, 0),
+      backlog: () => ({ rows: marks.rows, bytes: marks.bytes, records: marks.records, ageMs: 1_000 }),
+      judge: async () => ({ verdict: 'good' }) as never,
+      ledgerId: () => null,
+      onWatermark: (at, how) => {
+        if (how === 'looked') pending.rebase(at);
+        else pending.commitFold(at);
+        marks.dropUpTo(at);
+      },
+      onRefolding: () => {},
+      onDamaged: () => {},
+      onSuperseded: () => {},
+    },
+  );
+  let failed: Error | null = null;
+  loop.start((error) => {
+    failed = error;
+    enough();
+  });
+  await done;
+  await loop.stop();
+  expect(failed).toBe(null);
+  return asked.slice(0, folds);
+}
+
+async function* nothing(): AsyncGenerator<never> {}
+
+it('folds of many accounts grow where all goes well, up to 200,000', async () => {
+  expect(await sizes(3, () => ({}))).toEqual([20_000, 160_000, 200_000]);
+});
+
+it('they take no longer than two seconds at the pace of the one before', async () => {
+  const [first, second] = await sizes(2, () => ({ ms: 1_000 }));
+  expect(first).toBe(20_000);
+  expect(second).toBeGreaterThan(20_000);
+  expect(second).toBeLessThanOrEqual(40_000);
+});
+
+it('one that failed, or met what it had to set aside or drop, is followed by a small one', {
+  timeout: 20_000,
+}, async () => {
+  for (const unusual of [{ failure: 'blocked' as const }, { setAside: 1 }, { dropped: 1 }]) {
+    const asked = await sizes(3, ({ rows }) => (rows.length > 20_000 ? unusual : {}));
+    expect(asked).toEqual([20_000, 160_000, 20_000]);
+  }
+});
+
+it('none is large in a burst, nor where everybody waits for one connection', async () => {
+  expect(await sizes(2, () => ({ ms: 10 }), { arrivals: 50 })).toEqual([20_000, 20_000]);
+  expect(await sizes(3, () => ({}), { folds: 'narrow' })).toEqual([20_000, 20_000, 20_000]);
+});
+
+it('none takes more than a quarter of what may wait', async () => {
+  // A record of these has 40 bytes a transaction.
+  expect(await sizes(3, () => ({}), { pendingBytesMax: 4 * 40 * 70_000 })).toEqual([20_000, 70_000, 70_000]);
+});
