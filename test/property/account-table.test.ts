@@ -1,9 +1,10 @@
 /** The numbers of accounts against a Map, with hashes that many accounts share; and the exact sums by such a number. */
-import { BatchBuilder, readBatch } from '@spill/core';
+import { BatchBuilder, KnownIds, locateKeys, NONE, readBatch } from '@spill/core';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { AccountSums } from '../../packages/core/dist/shard/account-sums.js';
 import { AccountTable } from '../../packages/core/dist/shard/account-table.js';
+import { addKnown } from '../support/add-known.js';
 import { runs } from '../support/property-runs.js';
 
 const name = (n: number): string => `account-${n}`;
@@ -47,6 +48,24 @@ it('gives each account one number as long as it has entries, however many share 
     }),
     runs(200),
   );
+});
+
+it('numbers that were found before one was given back are not used after', () => {
+  const key = { k0: 1, k1: 2 };
+  const known = new KnownIds(key, () => 0);
+  const row = (account: string, timestamp: number) => ({ account, id: 'x', amount: 1n, timestamp });
+  addKnown(known, key, [row('gone', 1)], 1);
+  const builder = new BatchBuilder();
+  builder.add('gone', 'y', 1n, 9, false);
+  const batch = readBatch(builder.finish());
+  const keys = locateKeys(key, batch);
+  keys.numbers = known.accountNumbers(batch, keys);
+  known.forget(5, 1, 0);
+  known.sweep(10);
+  addKnown(known, key, [row('another', 9)], 2);
+  known.addRows(batch, null, 3, keys);
+  expect(known.account(known.lookUp('gone', 'y'))).toBe('gone');
+  expect(known.lookUp('another', 'y')).toBe(NONE);
 });
 
 it('sums by account number are exact, however large', () => {

@@ -7,11 +7,15 @@ import {
   batchAmount,
   batchStamped,
   batchTimestamp,
+  isAccountName,
   isCleanText,
+  isSameAccount,
   readBatch,
 } from '@spill/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { rawBatch } from '../support/batch-rows.js';
+import { runs } from '../support/property-runs.js';
 import { amount, cleanText, timestamp } from '../support/wire-arbitraries.ts';
 
 interface Row {
@@ -85,6 +89,32 @@ function expectWellFormed(bytes: Uint8Array): void {
 }
 
 describe('a batch', () => {
+  it('knows the names of its accounts by their bytes, and which are the same', () => {
+    const alike = fc.constantFrom('a', 'b', 'ab', 'é', 'Ã©', 'e\u0301', '\u{1f600}', 'ð\u009f\u0098\u0080', 'aé');
+    fc.assert(
+      fc.property(fc.array(fc.oneof(alike, cleanText(128)), { minLength: 1, maxLength: 6 }), (names) => {
+        const batch = readBatch(rawBatch(names, []));
+        names.forEach((name, place) => {
+          expect(accountName(batch, place)).toBe(name);
+          names.forEach((other, at) => {
+            expect(isAccountName(batch, place, other)).toBe(name === other);
+            expect(isSameAccount(batch, place, at)).toBe(name === other);
+          });
+        });
+      }),
+      runs(200),
+    );
+  });
+
+  it('lists an account among thousands a few times at most, and each row has its own', () => {
+    const accounts = Array.from({ length: 3_000 }, (_, i) => `a${i}`);
+    const builder = new BatchBuilder();
+    for (let i = 0; i < 9_000; i++) builder.add(accounts[i % 3_000]!, `${i}`, 1n, 1, false);
+    const batch = readBatch(builder.finish());
+    for (let i = 0; i < 9_000; i++) expect(accountName(batch, batchAccount(batch, i))).toBe(accounts[i % 3_000]);
+    expect(batch.accountCount).toBeLessThan(9_000);
+  });
+
   it('comes back as it was built, wherever its bytes lie', () => {
     fc.assert(
       fc.property(rows, fc.nat(9), fc.boolean(), (list, offset, trusted) => {
