@@ -1,6 +1,6 @@
 import type { TransactionInput } from '@spill/node/client';
 import { NatsError } from 'nats';
-import { bodyOf, RawClient, type RawResult, RefusedError, resultsOf } from '../../test/support/raw-client.js';
+import { bodyOf, RawClient, type RawResult, resultsOf } from '../../test/support/raw-client.js';
 import type { Run, Scenario, ScenarioResult } from '../scenario.js';
 import { type Bed, withBed } from '../support/bed.js';
 import { closedLoop } from '../support/closed-loop.js';
@@ -143,16 +143,10 @@ class Sender {
 
   private async resultsOf(batch: readonly TransactionInput[]): Promise<RawResult[]> {
     try {
-      const results = resultsOf(await this.client.send(bodyOf(batch, 'messagepack')), 'messagepack');
+      const results = resultsOf(await this.client.send(bodyOf(batch, 'messagepack')), 'messagepack', batch);
       for (const result of results) if (!isTold(result)) this.doubt(result.error?.code ?? result.status);
       return results;
     } catch (error) {
-      if (error instanceof RefusedError) {
-        const refused = { status: 'rejected', error: error.error };
-        const results = batch.map(({ id = '' }) => ({ id, ...refused }));
-        if (!isTold(results[0] as RawResult)) this.doubt(error.error.code, batch.length);
-        return results;
-      }
       if (!(error instanceof NatsError)) throw error;
       this.doubt(`NATS ${error.code}`, batch.length);
       return batch.map(({ id = '' }) => ({ id, status: 'none' }));

@@ -1,3 +1,4 @@
+import type { TransactionInput } from '@spill/node/client';
 import { bodyOf, type Encoding, RawClient, resultsOf } from '../../test/support/raw-client.js';
 import { natsEchoPeer } from '../peers/nats-echo.js';
 import { figuresOf } from '../peers/peer.js';
@@ -84,13 +85,13 @@ async function sendRaw(
   { count, size, inFlight, encoding }: { count: number; size: number; inFlight: number; encoding: Encoding },
 ): Promise<Measured> {
   const batches = transactions.batches(count * size, size);
-  const bodies = batches.map((batch) => bodyOf(batch, encoding));
-  const replies: Uint8Array[] = [];
-  const measured = await closedLoop(bodies, size, inFlight, async (body) => {
-    replies.push(await client.send(body));
+  const requests = batches.map((batch) => ({ batch, body: bodyOf(batch, encoding) }));
+  const replies: { batch: readonly TransactionInput[]; reply: Uint8Array }[] = [];
+  const measured = await closedLoop(requests, size, inFlight, async ({ batch, body }) => {
+    replies.push({ batch, reply: await client.send(body) });
   });
-  for (const reply of replies) {
-    for (const result of resultsOf(reply, encoding)) {
+  for (const { batch, reply } of replies) {
+    for (const result of resultsOf(reply, encoding, batch)) {
       if (result.status !== 'stored') throw new Error(`not stored: ${JSON.stringify(result)}`);
     }
   }

@@ -49,7 +49,7 @@ async function submit(
     });
     return body !== null;
   });
-  const results = resultsOf(body!, 'messagepack');
+  const results = resultsOf(body!, 'messagepack', batch);
   const isStored = (result: RawResult | undefined): boolean =>
     result?.status === 'stored' || result?.status === 'duplicate';
   return {

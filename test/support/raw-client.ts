@@ -53,18 +53,16 @@ export function bodyOf(transactions: readonly TransactionInput[], encoding: Enco
   return encoding === 'json' ? Buffer.from(JSON.stringify(content)) : packr.pack(content);
 }
 
-/** A request that was refused as a whole. */
-export class RefusedError extends Error {
-  constructor(readonly error: NonNullable<RawResult['error']>) {
-    super(`refused: ${JSON.stringify(error)}`);
-  }
-}
-
-/** The results of a reply. @throws RefusedError */
-export function resultsOf(reply: Uint8Array, encoding: Encoding): RawResult[] {
+/** The results of a reply to these. Of a batch that is overloaded as a whole each is. @throws Error for any other refusal. */
+export function resultsOf(
+  reply: Uint8Array,
+  encoding: Encoding,
+  transactions: readonly TransactionInput[],
+): RawResult[] {
   const value = encoding === 'json' ? JSON.parse(Buffer.from(reply).toString()) : unpackr.unpack(reply);
   const { results, status, error } = value as { results?: RawResult[]; status?: string; error?: RawResult['error'] };
   if (results) return results;
   if (status) return [value as RawResult];
-  throw new RefusedError(error ?? { code: JSON.stringify(value) });
+  if (error?.code !== 'overloaded') throw new Error(`refused: ${JSON.stringify(value)}`);
+  return transactions.map(({ id = '' }) => ({ id, status: 'rejected', error }));
 }
