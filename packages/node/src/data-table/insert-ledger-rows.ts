@@ -1,12 +1,9 @@
 import type pg from 'pg';
-import { int4Array, int8Array, safeIntegerArray, textArray, timestampArray } from './binary-array.js';
+import { textArray } from './binary-array.js';
 import { sqlState } from './classify-error.js';
 import { copyLedgerRows } from './copy-ledger-rows.js';
-import type { LedgerBatch } from './ledger-batch.js';
+import { type LedgerBatch, ROWS_A_STATEMENT, rowParameters } from './ledger-batch.js';
 import { withSavepoint } from './with-savepoint.js';
-
-/** In the parameters of one statement: they are made in one go. */
-export const ROWS_A_STATEMENT = 20_000;
 
 /** What the ledger really took, by the place of the account in the batch's groups. */
 export interface Inserted {
@@ -58,7 +55,6 @@ async function insertPart(
   { request, refused }: LedgerBatch,
   part: readonly number[],
 ): Promise<{ account: string; count: number; sum: string }[]> {
-  const { rows } = request;
   const result = await client.query(
     `WITH batch AS (
        SELECT u.account, u.id, u.amount, u.timestamp, u.sequence, u.record_index, s.reason, s.detail
@@ -79,12 +75,7 @@ async function insertPart(
     [
       request.shard,
       request.from.logId,
-      textArray(part.map((row) => rows.accounts[row]!)),
-      textArray(part.map((row) => rows.ids[row]!)),
-      int8Array(part.map((row) => rows.amounts[row]!)),
-      timestampArray(part.map((row) => rows.timestamps[row]!)),
-      safeIntegerArray(part.map((row) => rows.sequences[row]!)),
-      int4Array(part.map((row) => rows.indexes[row]!)),
+      ...rowParameters(request.rows, part),
       textArray([...refused.keys()]),
       textArray([...refused.values()].map((refusal) => refusal.reason)),
       textArray([...refused.values()].map((refusal) => refusal.detail)),

@@ -1,7 +1,6 @@
 import type pg from 'pg';
 import { int4Array, int8Array, safeIntegerArray, textArray, timestampArray } from './binary-array.js';
-import { ROWS_A_STATEMENT } from './insert-ledger-rows.js';
-import type { LedgerBatch } from './ledger-batch.js';
+import { type LedgerBatch, ROWS_A_STATEMENT, rowParameters } from './ledger-batch.js';
 
 export interface CountSum {
   readonly count: number;
@@ -42,7 +41,6 @@ async function comparePart(
   { request }: LedgerBatch,
   part: readonly number[],
 ): Promise<NotInserted> {
-  const { rows } = request;
   const result = await client.query(
     `WITH batch AS (
        SELECT u.*, l.amount AS ledger_amount
@@ -68,16 +66,7 @@ async function comparePart(
        count(*) FILTER (WHERE amount <> ledger_amount)::int AS conflicts,
        coalesce(sum(amount) FILTER (WHERE amount <> ledger_amount), 0)::text AS conflict_sum
      FROM batch`,
-    [
-      request.shard,
-      request.from.logId,
-      textArray(part.map((row) => rows.accounts[row]!)),
-      textArray(part.map((row) => rows.ids[row]!)),
-      int8Array(part.map((row) => rows.amounts[row]!)),
-      timestampArray(part.map((row) => rows.timestamps[row]!)),
-      safeIntegerArray(part.map((row) => rows.sequences[row]!)),
-      int4Array(part.map((row) => rows.indexes[row]!)),
-    ],
+    [request.shard, request.from.logId, ...rowParameters(request.rows, part)],
   );
   const row = result.rows[0];
   return {

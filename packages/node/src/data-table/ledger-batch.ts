@@ -1,5 +1,6 @@
-import type { AccountGroups, FoldRequest } from '@spill/core';
+import type { AccountGroups, FoldRequest, FoldRows } from '@spill/core';
 import { isStorableText } from '@spill/core';
+import { int4Array, int8Array, safeIntegerArray, textArray, timestampArray } from './binary-array.js';
 import type { Refusal } from './lock-accounts.js';
 
 /** The rows of a fold that the ledger can hold, by their place in the request; the others are kept as conflicts. */
@@ -38,4 +39,19 @@ export function* ledgerBatch(
     (good ? storable : unstorable).push(row);
   }
   return { request, groups, storable, unstorable, refused };
+}
+
+/** Rows in the parameters of one statement, which are made in one go. */
+export const ROWS_A_STATEMENT = 20_000;
+
+/** Some rows as parameters for `unnest`: account, id, amount, timestamp, sequence, record_index. */
+export function rowParameters(rows: FoldRows, part: readonly number[]): (Buffer | string)[] {
+  return [
+    textArray(part.map((row) => rows.accounts[row]!)),
+    textArray(part.map((row) => rows.ids[row]!)),
+    int8Array(part.map((row) => rows.amounts[row]!)),
+    timestampArray(part.map((row) => rows.timestamps[row]!)),
+    safeIntegerArray(part.map((row) => rows.sequences[row]!)),
+    int4Array(part.map((row) => rows.indexes[row]!)),
+  ];
 }
