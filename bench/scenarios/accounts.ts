@@ -4,7 +4,7 @@ import { dearest } from '../support/dearest.js';
 import { inRounds, type Part } from '../support/rounds.js';
 import { onHot, over, Transactions } from '../support/transactions.js';
 
-const ROUNDS = 3;
+const ROUNDS = 5;
 const ACCOUNTS = [1, 1_000, 1_000_000] as const;
 const TOTAL = 400_000;
 const WARM_UP = 400_000;

@@ -5,7 +5,7 @@ import { dearest } from '../support/dearest.js';
 import { inRounds, type Rounds } from '../support/rounds.js';
 import { type MakeTransaction, over, Transactions } from '../support/transactions.js';
 
-const ROUNDS = 3;
+const ROUNDS = 5;
 const TOTAL = 400_000;
 /** Sixteen processes have to compile what one does, each with a sixteenth of the transactions. */
 const WARM_UP = 1_600_000;

@@ -128,6 +128,37 @@ describe('data table, locks (PostgreSQL only)', () => {
     expect(await balanceOf('hot')).toBe('6');
   });
 
+  it('waits for accounts though it has waited in vain for a key of the ledger, and sets nothing aside', async () => {
+    const held = "UPDATE accounts SET balance = 1 WHERE id = 'cold'; SAVEPOINT key";
+    await whileAnotherSession(held, ['cold', 'hot'], undefined, 2_000);
+    await other.query(
+      `INSERT INTO spill.ledger (account, id, amount, timestamp, state) VALUES ('hot', '1', 5, now(), 'applied')`,
+    );
+    const rows: Row[] = [
+      ['hot', '1', 5n],
+      ['cold', '1', 5n],
+    ];
+    const folding = table.fold(foldOf(startOf(1), rows));
+    await until('it to begin again alone', async () => {
+      const [row] = await sql(
+        database,
+        "SELECT count(*)::int AS alone FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock'",
+      );
+      return row!.alone === 1;
+    });
+    await untilWaiting(1);
+    await other.query('ROLLBACK TO key');
+    await until('it to wait for the account', async () => {
+      const [row] = await sql(
+        database,
+        "SELECT count(*)::int AS waiting FROM pg_locks l JOIN pg_stat_activity USING (pid) WHERE NOT granted AND query LIKE '%FOR NO KEY UPDATE%'",
+      );
+      return row!.waiting === 1;
+    });
+    await other.query('COMMIT');
+    expect(folded(await folding)).toMatchObject({ applied: 2, setAside: 0 });
+  });
+
   it('does not wait for sessions that only refer to the account by a foreign key', async () => {
     await whileAnotherSession(
       "INSERT INTO payments VALUES ('hot')",

@@ -50,6 +50,18 @@ it('gives each account one number as long as it has entries, however many share 
   );
 });
 
+it('finds all accounts of a large batch, a few of which share a hash', () => {
+  const table = new AccountTable(() => 0);
+  const builder = new BatchBuilder();
+  const hashes = Uint32Array.from({ length: 2_000 }, (_, n) => Math.imul(n % 1_900, 0x9e37_79b1) >>> 0);
+  for (let n = 0; n < 2_000; n++) builder.add(name(n), 'x', 1n, 1, false);
+  const batch = readBatch(builder.finish());
+  expect(batch.accountCount).toBe(2_000);
+  for (let n = 0; n < 2_000; n += 2) table.push(table.intern(name(n), hashes[n]!), n);
+  const found = table.numbersOf(batch, hashes);
+  for (let n = 0; n < 2_000; n++) expect(found[n]).toBe(n % 2 === 0 ? n / 2 : -1);
+});
+
 it('numbers that were found before one was given back are not used after', () => {
   const key = { k0: 1, k1: 2 };
   const known = new KnownIds(key, () => 0);

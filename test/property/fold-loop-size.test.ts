@@ -100,7 +100,7 @@ it('folds of many accounts grow where all goes well, up to 200,000', async () =>
 it('they take no longer than two seconds at the pace of the one before', async () => {
   const [first, second] = await sizes(2, () => ({ ms: 1_000 }));
   expect(first).toBe(20_000);
-  expect(second).toBeGreaterThan(20_000);
+  expect(second).toBeGreaterThanOrEqual(20_000);
   expect(second).toBeLessThanOrEqual(40_000);
 });
 

@@ -189,18 +189,6 @@ export function batchStamped(batch: Batch, row: number): boolean {
   return (((batch.bytes[batch.stampedAt + (row >> 3)] as number) >> (row & 7)) & 1) === 1;
 }
 
-const SEEN_MIN = 64;
-const SEEN_MAX = 4_096;
-
-/** By the length and the last characters, in which names that are counted differ. `places`: a power of two. */
-function placeOf(account: string, places: number): number {
-  let mixed = account.length;
-  for (let i = Math.max(0, account.length - 5); i < account.length; i++) {
-    mixed = Math.imul(mixed ^ account.charCodeAt(i), 0x9e3779b1);
-  }
-  return (mixed >>> 16) & (places - 1);
-}
-
 const encoder = new TextEncoder();
 
 /**
@@ -209,10 +197,9 @@ const encoder = new TextEncoder();
  */
 export class BatchBuilder {
   rows = 0;
-  private accountCount = 0;
-  /** Accounts of the batch and their numbers, each at the place that `placeOf` gives it: the last one that came there. */
-  private seen: string[] = new Array(SEEN_MIN).fill('');
-  private seenNumbers = new Uint16Array(SEEN_MIN);
+  private readonly accountNumbers = new Map<string, number>();
+  private lastAccount: string | null = null;
+  private lastNumber = 0;
   /** As they will lie in the batch: each behind its length. */
   private accountNames = new Uint8Array(4 * (1 + ACCOUNT_BYTES_MAX));
   private accountBytes = 0;
@@ -274,7 +261,7 @@ export class BatchBuilder {
     const view = new DataView(out.buffer);
     out[0] = BATCH_FORMAT;
     view.setUint32(4, rows, true);
-    view.setUint32(8, this.accountCount, true);
+    view.setUint32(8, this.accountNumbers.size, true);
     view.setUint32(12, this.accountBytes, true);
     view.setUint32(16, this.idBytes, true);
     let at = BATCH_HEADER_BYTES;
@@ -300,35 +287,21 @@ export class BatchBuilder {
     this.amounts.setBigInt64(8 * row, amount, true);
     this.timestamps.setUint32(8 * row, timestamp % 0x1_0000_0000, true);
     this.timestamps.setUint32(8 * row + 4, Math.floor(timestamp / 0x1_0000_0000), true);
-    this.accounts.setUint16(2 * row, this.numberOf(account), true);
+    this.accounts.setUint16(2 * row, account === this.lastAccount ? this.lastNumber : this.numberOf(account), true);
     if (stamped) this.stamped[row >> 3] = (this.stamped[row >> 3] as number) | (1 << (row & 7));
     return row;
   }
 
-  /** An account may be listed twice: among many, to remember each for certain would cost more than its name. */
   private numberOf(account: string): number {
-    const place = placeOf(account, this.seen.length);
-    if (this.seen[place] === account) return this.seenNumbers[place] as number;
-    const number = this.accountCount++;
-    this.addName(account);
-    this.see(account, number);
-    if (2 * this.accountCount > this.seen.length && this.seen.length < SEEN_MAX) this.growSeen();
+    let number = this.accountNumbers.get(account);
+    if (number === undefined) {
+      number = this.accountNumbers.size;
+      this.accountNumbers.set(account, number);
+      this.addName(account);
+    }
+    this.lastAccount = account;
+    this.lastNumber = number;
     return number;
-  }
-
-  private see(account: string, number: number): void {
-    const place = placeOf(account, this.seen.length);
-    this.seen[place] = account;
-    this.seenNumbers[place] = number;
-  }
-
-  private growSeen(): void {
-    const { seen, seenNumbers } = this;
-    this.seen = new Array(4 * seen.length).fill('');
-    this.seenNumbers = new Uint16Array(4 * seen.length);
-    seen.forEach((account, place) => {
-      if (account !== '') this.see(account, seenNumbers[place] as number);
-    });
   }
 
   private addName(account: string): void {

@@ -1,3 +1,4 @@
+import { TransientDataTableError } from '@spill/core';
 import type pg from 'pg';
 import { accountKeys, accountsParameter } from './account-keys.js';
 import { int8Array } from './binary-array.js';
@@ -13,13 +14,17 @@ export interface Change {
   readonly delta: bigint;
 }
 
+/** Among more accounts, those that refuse are not looked for: all of them would be locked for seconds meanwhile. */
+const LOOKED_AT_MAX = 20_000;
+
 const INT8_MIN = -(2n ** 63n);
 const INT8_MAX = 2n ** 63n - 1n;
 
 /**
  * Adds to the balances of locked rows (accounts ascending). One statement where all goes well; what a constraint, a
  * trigger or the column's range refuses is narrowed down to its accounts by savepoint and halving, and returned.
- * Transient errors and lost connections are thrown.
+ * Transient errors and lost connections are thrown, and where a great many accounts hold one that refuses, to be tried
+ * again in smaller parts, a `TransientDataTableError`.
  */
 export async function changeBalances(
   client: pg.PoolClient,
@@ -33,6 +38,9 @@ export async function changeBalances(
     const part = parts.pop()!;
     const refusal = await tryPart(client, context, part);
     if (refusal === null) continue;
+    if (part.length > LOOKED_AT_MAX) {
+      throw new TransientDataTableError(`looked at more closely in a smaller fold: ${refusal.detail}`, '40001');
+    }
     if (part.length > 1 && refused.size < refusalsMax(needed.length)) {
       const middle = part.length >> 1;
       parts.push(part.slice(middle), part.slice(0, middle));

@@ -40,11 +40,14 @@ import { withSavepoint } from './with-savepoint.js';
  * other's accounts.
  */
 export async function foldTransaction(context: DataTableContext, request: FoldRequest): Promise<FoldOutcome> {
-  const run = (beside: FoldsBeside): Promise<FoldOutcome | null> =>
-    inTransaction(context.pool, context.limits, (client) => fold(client, context, request, beside));
+  const run = (beside: FoldsBeside, accounts: FoldsBeside | undefined): Promise<FoldOutcome | Held> =>
+    inTransaction(context.pool, context.limits, (client) => fold(client, context, request, beside, accounts));
   try {
-    const outcome = (await run('alongside')) ?? (await run('alone'));
-    if (outcome === null) throw new RangeError('a fold that is alone waited for another');
+    let outcome = await run('alongside', 'alongside');
+    // Only who has waited for the accounts need not do so again.
+    if (outcome === 'key held') outcome = await run('alone', undefined);
+    else if (outcome === 'account held') outcome = await run('alone', 'alone');
+    if (typeof outcome === 'string') throw new RangeError('a fold that is alone waited for another');
     return outcome;
   } catch (error) {
     if (error instanceof BlockedError) return { outcome: 'blocked', detail: error.message };
@@ -52,12 +55,16 @@ export async function foldTransaction(context: DataTableContext, request: FoldRe
   }
 }
 
+/** What did not come in time, where others fold, too. */
+type Held = 'key held' | 'account held';
+
 async function fold(
   client: pg.PoolClient,
   context: DataTableContext,
   request: FoldRequest,
   beside: FoldsBeside,
-): Promise<TransactionEnd<FoldOutcome | null>> {
+  accounts: FoldsBeside | undefined,
+): Promise<TransactionEnd<FoldOutcome | Held>> {
   if (context.bulk === 'copy') await writeOutSteadily(client);
   await lockFolds(client, context, beside);
   await lockTables(client, context);
@@ -74,12 +81,12 @@ async function fold(
   const groups = await inTurns(groupByAccount(request.rows));
   const batch = await inTurns(ledgerBatch(request, groups, (account) => whyUntried(account, context, request)));
   const inserted = await insertUnlessHeld(client, context, batch, beside);
-  if (inserted === null) return { commit: false, value: null };
+  if (inserted === null) return { commit: false, value: 'key held' };
   const { dropped, conflicts } = await whatWasNotInserted(client, batch, inserted);
 
   const met = groups.accounts.filter((account, place) => inserted.counts[place]! > 0 && !batch.refused.has(account));
-  const locked = await ownSpecific(() => lockAccounts(client, context, met, beside));
-  if (locked === null) return { commit: false, value: null };
+  const locked = await ownSpecific(() => lockAccounts(client, context, met, accounts));
+  if (locked === null) return { commit: false, value: 'account held' };
   const changed = await changeBalances(client, context, changes(batch, inserted, locked));
   const late = new Map([...locked, ...changed]);
   await setAsideAfterAll(client, batch, inserted, late);

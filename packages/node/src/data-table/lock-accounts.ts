@@ -42,7 +42,7 @@ export async function lockAccounts(
   client: pg.PoolClient,
   context: DataTableContext,
   accounts: readonly string[],
-  beside: FoldsBeside,
+  beside: FoldsBeside | undefined,
 ): Promise<Map<string, Refusal> | null>;
 export async function lockAccounts(
   client: pg.PoolClient,
