@@ -45,6 +45,7 @@ async function sizes(
       await new Promise((resolve) => setTimeout(resolve, ms));
       for (let i = 0; i < (settings.arrivals ?? 0); i++) arrive();
       asked.push(request.rows.length);
+      expect(request.divisible).toBe(request.rows.length > ROWS_A_RECORD);
       if (asked.length === folds) enough();
       if (failure) return { outcome: failure, detail: 'canceling statement due to statement timeout' };
       const watermark = { ...request.from, ...request.to };

@@ -48,6 +48,8 @@ export interface FoldRequest {
   /** Where the watermark stands afterwards: always the whole range, whatever was set aside. */
   readonly to: { readonly sequence: number; readonly number: number; readonly hash: string };
   readonly rows: FoldRows;
+  /** Parts of it can be folded by themselves: where one of very many accounts refuses, it is looked for in those. */
+  readonly divisible?: boolean;
   /**
    * Touch no account: every row is set aside as `row_locked`. For the smallest unit that met transient errors too
    * often, so that a fold never stops for one account.

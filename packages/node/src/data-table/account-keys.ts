@@ -19,9 +19,9 @@ export function accountKeys(accounts: readonly string[], mapping: TableMapping):
 const BY_INDEX_MAX = 50_000;
 
 /**
- * An array parameter of so many accounts, or of something for each, in SQL. From two up to a number, the planner is not to see how
- * many: it would rather read a table of a million rows whole than find 10,000 of them by its index, which takes a third
- * as long where the rows are in memory, as those of accounts in use are.
+ * An array parameter of so many accounts, or of something for each, in SQL. From two up to a number, the planner is not
+ * to see how many: it would rather read a table of a million rows whole than find 10,000 of them by its index, which
+ * takes a third as long where the rows are in memory, as those of accounts in use are.
  */
 export function accountsParameter(number: number, type: string, count: number): string {
   const parameter = `$${number}::${type}`;

@@ -23,13 +23,14 @@ const INT8_MAX = 2n ** 63n - 1n;
 /**
  * Adds to the balances of locked rows (accounts ascending). One statement where all goes well; what a constraint, a
  * trigger or the column's range refuses is narrowed down to its accounts by savepoint and halving, and returned.
- * Transient errors and lost connections are thrown, and where a great many accounts hold one that refuses, to be tried
- * again in smaller parts, a `TransientDataTableError`.
+ * Transient errors and lost connections are thrown, and where a great many accounts of what is `divisible` hold one that
+ * refuses, a `TransientDataTableError`, to be tried again in smaller parts.
  */
 export async function changeBalances(
   client: pg.PoolClient,
   context: DataTableContext,
   changes: readonly Change[],
+  divisible = false,
 ): Promise<Map<string, Refusal>> {
   const refused = new Map<string, Refusal>();
   const needed = changes.filter((change) => change.delta !== 0n);
@@ -38,7 +39,7 @@ export async function changeBalances(
     const part = parts.pop()!;
     const refusal = await tryPart(client, context, part);
     if (refusal === null) continue;
-    if (part.length > LOOKED_AT_MAX) {
+    if (divisible && part.length > LOOKED_AT_MAX) {
       throw new TransientDataTableError(`looked at more closely in a smaller fold: ${refusal.detail}`, '40001');
     }
     if (part.length > 1 && refused.size < refusalsMax(needed.length)) {

@@ -9,8 +9,9 @@ import { readLedgerId } from './read-ledger-id.js';
 import { inTransaction, type TransactionEnd } from './sql-transaction.js';
 
 /**
- * The direct path: ledger row, mark and balance in one SQL transaction, locked in the order of folds. What the row or the table has
- * against it is `unavailable` and never a rejection, since a shard that is gone may already hold the transaction.
+ * The direct path: ledger row, mark and balance in one SQL transaction, locked in the order of folds. What the row or
+ * the table has against it is `unavailable` and never a rejection, since a shard that is gone may already hold the
+ * transaction.
  */
 export async function directWrite(
   context: DataTableContext,

@@ -15,7 +15,7 @@ import type { DataTableContext } from './data-table-context.js';
 import { inTurns } from './in-turns.js';
 import { type Inserted, insertLedgerRows } from './insert-ledger-rows.js';
 import { type CountSum, compareWithLedger, keepUnstorable } from './keep-conflicts.js';
-import { type LedgerBatch, ledgerBatch, ROWS_A_STATEMENT } from './ledger-batch.js';
+import { inParts, type LedgerBatch, ledgerBatch } from './ledger-batch.js';
 import { type FoldsBeside, lockAccounts, type Refusal } from './lock-accounts.js';
 import { notCanonical } from './not-canonical.js';
 import { readLedgerId } from './read-ledger-id.js';
@@ -87,7 +87,7 @@ async function fold(
   const met = groups.accounts.filter((account, place) => inserted.counts[place]! > 0 && !batch.refused.has(account));
   const locked = await ownSpecific(() => lockAccounts(client, context, met, accounts));
   if (locked === null) return { commit: false, value: 'account held' };
-  const changed = await changeBalances(client, context, changes(batch, inserted, locked));
+  const changed = await changeBalances(client, context, changes(batch, inserted, locked), request.divisible);
   const late = new Map([...locked, ...changed]);
   await setAsideAfterAll(client, batch, inserted, late);
 
@@ -258,9 +258,7 @@ async function setAsideAfterAll(
   const concerned = storable.filter((row) => late.has(groups.accounts[groups.places[row]!]!));
   const expected = groups.accounts.reduce((sum, account, i) => sum + (late.has(account) ? inserted.counts[i]! : 0), 0);
   let changed = 0;
-  for (let from = 0; from < concerned.length; from += ROWS_A_STATEMENT) {
-    changed += await setAsidePart(client, batch, late, concerned.slice(from, from + ROWS_A_STATEMENT));
-  }
+  for (const part of inParts(concerned)) changed += await setAsidePart(client, batch, late, part);
   // One that stayed applied would be in no balance.
   if (changed !== expected) throw new RangeError(`${changed} of ${expected} transactions could be set aside`);
 }

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { textArray } from './binary-array.js';
 import { sqlState } from './classify-error.js';
 import { copyLedgerRows } from './copy-ledger-rows.js';
-import { type LedgerBatch, ROWS_A_STATEMENT, rowParameters } from './ledger-batch.js';
+import { inParts, type LedgerBatch, rowParameters } from './ledger-batch.js';
 import { withSavepoint } from './with-savepoint.js';
 
 /** What the ledger really took, by the place of the account in the batch's groups. */
@@ -38,8 +38,8 @@ async function insertNew(client: pg.PoolClient, batch: LedgerBatch): Promise<Ins
   const counts = new Array<number>(groups.accounts.length).fill(0);
   const sums = new Array<bigint>(groups.accounts.length).fill(0n);
   let total = 0;
-  for (let from = 0; from < storable.length; from += ROWS_A_STATEMENT) {
-    const inserted = await insertPart(client, batch, storable.slice(from, from + ROWS_A_STATEMENT));
+  for (const part of inParts(storable)) {
+    const inserted = await insertPart(client, batch, part);
     for (const { account, count, sum } of inserted) {
       const place = placeOf.get(account)!;
       counts[place] = counts[place]! + count;

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { int4Array, int8Array, safeIntegerArray, textArray, timestampArray } from './binary-array.js';
-import { type LedgerBatch, ROWS_A_STATEMENT, rowParameters } from './ledger-batch.js';
+import { inParts, type LedgerBatch, rowParameters } from './ledger-batch.js';
 
 export interface CountSum {
   readonly count: number;
@@ -24,10 +24,10 @@ export async function compareWithLedger(client: pg.PoolClient, batch: LedgerBatc
   const { storable } = batch;
   let dropped: CountSum = { count: 0, sum: 0n };
   let conflicts: CountSum = { count: 0, sum: 0n };
-  for (let from = 0; from < storable.length; from += ROWS_A_STATEMENT) {
-    const part = await comparePart(client, batch, storable.slice(from, from + ROWS_A_STATEMENT));
-    dropped = plus(dropped, part.dropped);
-    conflicts = plus(conflicts, part.conflicts);
+  for (const part of inParts(storable)) {
+    const met = await comparePart(client, batch, part);
+    dropped = plus(dropped, met.dropped);
+    conflicts = plus(conflicts, met.conflicts);
   }
   return { dropped, conflicts };
 }

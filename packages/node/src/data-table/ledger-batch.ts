@@ -41,8 +41,12 @@ export function* ledgerBatch(
   return { request, groups, storable, unstorable, refused };
 }
 
-/** Rows in the parameters of one statement, which are made in one go. */
-export const ROWS_A_STATEMENT = 20_000;
+const ROWS_A_STATEMENT = 20_000;
+
+/** Rows, as many at a time as the parameters of one statement take, which are made in one go. */
+export function* inParts(rows: readonly number[]): Generator<readonly number[]> {
+  for (let from = 0; from < rows.length; from += ROWS_A_STATEMENT) yield rows.slice(from, from + ROWS_A_STATEMENT);
+}
 
 /** Some rows as parameters for `unnest`: account, id, amount, timestamp, sequence, record_index. */
 export function rowParameters(rows: FoldRows, part: readonly number[]): (Buffer | string)[] {

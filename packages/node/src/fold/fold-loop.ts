@@ -243,8 +243,10 @@ export class FoldLoop {
   private fold(from: Watermark, range: FoldRange): Promise<FoldOutcome> {
     const { shard, pool, assignment } = this.settings;
     const { to, rows } = range;
+    const divisible = range.marks > 1;
     const ledgerId = this.ports.ledgerId();
-    return this.ports.table.fold({ shard, pool, assignment, from, ledgerId, to, rows, setAsideAll: this.setAsideAll });
+    const { setAsideAll } = this;
+    return this.ports.table.fold({ shard, pool, assignment, from, ledgerId, to, rows, divisible, setAsideAll });
   }
 
   private async take(range: FoldRange, outcome: FoldOutcome): Promise<number> {

@@ -92,6 +92,8 @@ export class FoldSource {
     if (!taken) return undefined;
     const from = known.firstAfter(watermark);
     const to = known.firstAfter(taken.mark.sequence);
+    // Nothing is to be had by looking.
+    if (size.wideRowsMax <= size.rowsMax || marks.rows <= to - from) return taken;
     const accounts = new Set<number>();
     for (let place = from; place < to; place++) accounts.add(known.accountNumberOf(known.at(place)));
     const meetsMany = accounts.size * WIDE_FROM_ROWS_AN_ACCOUNT > to - from;
