@@ -7,14 +7,16 @@ import { AccountTable } from '../../packages/core/dist/shard/account-table.js';
 import { addKnown } from '../support/add-known.js';
 import { runs } from '../support/property-runs.js';
 
-const name = (n: number): string => `account-${n}`;
+/** Short ones, which are compared by the bytes beside the number, of 16 bytes at most; and others. */
+const name = (n: number): string =>
+  n % 4 === 0 ? `a${n}` : n % 4 === 1 ? `${n}`.padStart(16, '0') : n % 4 === 2 ? `${n}`.padStart(17, '0') : `ä${n}`;
 
 it('gives each account one number as long as it has entries, however many share its hash', () => {
   const step = fc.record({ account: fc.nat(30), add: fc.boolean() });
   fc.assert(
     fc.property(fc.array(step, { minLength: 1, maxLength: 200 }), fc.constantFrom(1, 2, 7, 1_000), (steps, hashes) => {
       const hash = (n: number): number => Math.imul(n % hashes, 0x9e37_79b1) >>> 0;
-      const table = new AccountTable((account) => account.length);
+      const table = new AccountTable((account) => 1_000 + account.length);
       const model = new Map<number, { number: number; entries: number[] }>();
       steps.forEach(({ account, add }, entry) => {
         const known = model.get(account);
@@ -42,7 +44,7 @@ it('gives each account one number as long as it has entries, however many share 
         const number = model.get(n)?.number ?? -1;
         expect([found[n], table.numberOf(name(n), hash(n))]).toEqual([number, number]);
         if (number < 0) continue;
-        expect([table.name(number), table.slot(number)]).toEqual([name(n), name(n).length]);
+        expect([table.name(number), table.slot(number)]).toEqual([name(n), 1_000 + name(n).length]);
         expect(table.entries(number)).toBe(model.get(n)?.entries.length);
       }
     }),
@@ -53,13 +55,13 @@ it('gives each account one number as long as it has entries, however many share 
 it('finds all accounts of a large batch, a few of which share a hash', () => {
   const table = new AccountTable(() => 0);
   const builder = new BatchBuilder();
-  const hashes = Uint32Array.from({ length: 2_000 }, (_, n) => Math.imul(n % 1_900, 0x9e37_79b1) >>> 0);
-  for (let n = 0; n < 2_000; n++) builder.add(name(n), 'x', 1n, 1, false);
+  const hashes = Uint32Array.from({ length: 8_000 }, (_, n) => Math.imul(n % 7_000, 0x9e37_79b1) >>> 0);
+  for (let n = 0; n < 8_000; n++) builder.add(name(n), 'x', 1n, 1, false);
   const batch = readBatch(builder.finish());
-  expect(batch.accountCount).toBe(2_000);
-  for (let n = 0; n < 2_000; n += 2) table.push(table.intern(name(n), hashes[n]!), n);
+  expect(batch.accountCount).toBe(8_000);
+  for (let n = 0; n < 8_000; n += 2) table.push(table.intern(name(n), hashes[n]!), n);
   const found = table.numbersOf(batch, hashes);
-  for (let n = 0; n < 2_000; n++) expect(found[n]).toBe(n % 2 === 0 ? n / 2 : -1);
+  for (let n = 0; n < 8_000; n++) expect(found[n]).toBe(n % 2 === 0 ? n / 2 : -1);
 });
 
 it('numbers that were found before one was given back are not used after', () => {

@@ -119,6 +119,43 @@ describe('a batch', () => {
     );
   });
 
+  it('lists each account once, and holds nothing of what its builder held before', () => {
+    fc.assert(
+      fc.property(rows, rows, fc.boolean(), (before, others, goesOn) => {
+        const last = before.at(-1);
+        const list = last && goesOn ? [last, ...others] : others;
+        const builder = new BatchBuilder(1);
+        for (const row of before) builder.add(row.account, row.id, row.amount, row.timestamp, row.stamped);
+        builder.finish();
+        builder.clear();
+        for (const row of list) builder.add(row.account, row.id, row.amount, row.timestamp, row.stamped);
+        const bytes = builder.finish();
+        expect(bytes).toEqual(build(list));
+        expect(readBatch(bytes).accountCount).toBe(new Set(list.map(({ account }) => account)).size);
+      }),
+      runs(300),
+    );
+  });
+
+  it('holds 65,535 accounts, each once', () => {
+    const builder = new BatchBuilder();
+    const name = (row: number): string => `account ${row % 32_768}`;
+    for (let row = 0; row < BATCH_ROWS_MAX; row++) builder.add(name(row), 'i', 1n, 1, false);
+    const twice = readBatch(builder.finish());
+    expect(twice.accountCount).toBe(32_768);
+    expect(accountName(twice, batchAccount(twice, 40_000))).toBe(name(40_000));
+    // Some of so many have the same hash of 32 bits.
+    for (let round = 0; round < 40; round++) {
+      builder.clear();
+      for (let row = 0; row < BATCH_ROWS_MAX; row++) builder.add(`${round}-${row}`, 'i', 1n, 1, false);
+      const all = readBatch(builder.finish());
+      expect(all.accountCount).toBe(BATCH_ROWS_MAX);
+      for (const row of [0, 1, 65_533, 65_534]) {
+        expect(accountName(all, batchAccount(all, row))).toBe(`${round}-${row}`);
+      }
+    }
+  });
+
   it('holds 65,535 rows and no more', () => {
     const row: Row = { account: 'a', id: 'i', amount: 1n, timestamp: 1, stamped: false };
     const most = build(new Array(BATCH_ROWS_MAX).fill(row), 64);

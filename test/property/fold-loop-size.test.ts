@@ -119,6 +119,17 @@ it('none is large in a burst, nor where everybody waits for one connection', asy
   expect(await sizes(3, () => ({}), { folds: 'narrow' })).toEqual([20_000, 20_000, 20_000]);
 });
 
+it('before a fold in a burst there is a rest, until the burst is over', async () => {
+  const ends: number[] = [];
+  const took = (): { ms: number } => {
+    ends.push(performance.now());
+    return { ms: 10 };
+  };
+  await sizes(2, took, { arrivals: 50 });
+  // The rest would be 15 folds of 10 ms; that nothing comes any more is seen at the first look.
+  expect(ends[1]! - ends[0]!).toBeGreaterThanOrEqual(100);
+});
+
 it('none takes more than a quarter of what may wait', async () => {
   // A record of these has 40 bytes a transaction.
   expect(await sizes(3, () => ({}), { pendingBytesMax: 4 * 40 * 70_000 })).toEqual([20_000, 70_000, 70_000]);

@@ -1,4 +1,4 @@
-import { FOLD_RETRY_POLICY, nextFoldAttempt, restAfterFold, setAsideBackoffMs } from '@spill/core';
+import { FOLD_RETRY_POLICY, nextFoldAttempt, setAsideBackoffMs } from '@spill/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
@@ -46,19 +46,5 @@ describe('the next attempt of a fold', () => {
 describe('the back-off of set-aside accounts', () => {
   it('doubles from 1 s to 5 min', () => {
     expect([1, 2, 3, 9, 10, 1_000].map(setAsideBackoffMs)).toEqual([1_000, 2_000, 4_000, 256_000, 300_000, 300_000]);
-  });
-});
-
-describe('the rest after a fold', () => {
-  const burst = { rows: 20_000, ms: 100, arrived: 60_000, waitingBytes: 0, waitingBytesMax: 1_000 };
-
-  it('is none where folds keep up, nor once half of what may wait does', () => {
-    expect(restAfterFold({ ...burst, arrived: 40_000 })).toBe(0);
-    expect(restAfterFold({ ...burst, waitingBytes: 501 })).toBe(0);
-  });
-
-  it('leaves the intake fifteen sixteenths of the time in a burst, a second at most', () => {
-    expect(restAfterFold({ ...burst, ms: 40 })).toBe(600);
-    expect(restAfterFold({ ...burst, ms: 20_000 })).toBe(1_000);
   });
 });

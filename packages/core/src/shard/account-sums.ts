@@ -38,6 +38,12 @@ export class AccountSums {
     if (!fits) this.addLarge(account, BigInt(sumOfHighs));
   }
 
+  /** Transactions that the sum is of. */
+  count(account: number): number {
+    const at = 4 * account + 3;
+    return at < this.words.length ? (this.words[at] as number) : 0;
+  }
+
   subtract(account: number, { sum, count }: AccountSum): void {
     const high = sum >> 32n;
     const fits = high <= HIGH_MAX && high >= -HIGH_MAX;

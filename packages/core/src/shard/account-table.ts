@@ -9,12 +9,19 @@ const STEP = 256;
 
 const any = (): boolean => true;
 
-/** What is kept of an account, side by side, so that it is in the cache together: HEAD is its newest entry. */
+/**
+ * What is kept of an account, side by side, so that it is in the cache together: HEAD is its newest entry; SLOT has the
+ * length of a short name in its upper half, whose bytes are at NAME. Of any other it is 0 there.
+ */
 const HASH = 0;
 const SLOT = 1;
 const HEAD = 2;
 const ENTRIES = 3;
-const WIDTH = 4;
+const NAME = 4;
+const WIDTH = 8;
+const SHORT_NAME_BYTES = 4 * (WIDTH - NAME);
+/** Words before the first: large memory begins 16 bytes after a line of the cache, and no account is to lie across two. */
+const BEFORE = 12;
 
 /**
  * The accounts of which a shard knows transactions, by number: columns instead of an object each, which a million of
@@ -25,7 +32,9 @@ const WIDTH = 4;
 export class AccountTable {
   readonly table = new EntryTable();
   private readonly names: string[] = [];
-  private columns = new Uint32Array(WIDTH * FIRST_SIZE);
+  private columns = new Uint32Array(BEFORE + WIDTH * FIRST_SIZE);
+  /** The same. */
+  private bytes = new Uint8Array(this.columns.buffer);
   private readonly free: number[] = [];
 
   /** How often a number was given back. */
@@ -61,13 +70,27 @@ export class AccountTable {
     let length = 0;
     for (let i = from; i < to; i++) {
       const number = numbers[i] as number;
-      if (number >= 0) length += (this.names[number] as string).length;
+      if (number >= 0) length += this.shortLength(number) || (this.names[number] as string).length;
     }
     for (let i = from; i < to && length > 0; i++) {
       const number = numbers[i] as number;
-      if (number < 0 || isAccountName(batch, i, this.names[number] as string)) continue;
+      if (number < 0 || this.isName(number, batch, i)) continue;
       numbers[i] = this.numberOf(accountName(batch, i), hashes[i] as number);
     }
+  }
+
+  private shortLength(number: number): number {
+    return (this.columns[placeOf(number) + SLOT] as number) >>> 16;
+  }
+
+  private isName(number: number, batch: Batch, place: number): boolean {
+    const length = this.shortLength(number);
+    if (length === 0) return isAccountName(batch, place, this.names[number] as string);
+    const from = batch.accountStarts[place] as number;
+    if ((batch.accountStarts[place + 1] as number) - 1 - from !== length) return false;
+    const at = 4 * (placeOf(number) + NAME);
+    for (let i = 0; i < length; i++) if (this.bytes[at + i] !== batch.bytes[from + i]) return false;
+    return true;
   }
 
   /** The number of an account, given to it where it has none. */
@@ -75,14 +98,28 @@ export class AccountTable {
     const known = this.numberOf(name, hash);
     if (known >= 0) return known;
     const number = this.free.pop() ?? this.names.length;
-    const at = WIDTH * number;
-    if (at === this.columns.length) this.columns = enlarged(this.columns, new Uint32Array(2 * this.columns.length));
+    const at = placeOf(number);
+    if (at === this.columns.length) {
+      this.columns = enlarged(this.columns, new Uint32Array(2 * at - BEFORE));
+      this.bytes = new Uint8Array(this.columns.buffer);
+    }
     this.table.insert(hash, number);
     this.names[number] = name;
     this.columns[at + HASH] = hash;
-    this.columns[at + SLOT] = this.slotOf(name);
+    this.columns[at + SLOT] = this.slotOf(name) | (this.keepShort(name, 4 * (at + NAME)) << 16);
     this.columns[at + HEAD] = NONE;
     return number;
+  }
+
+  /** The bytes of a name that are kept at `at`: 0 where it is too long, or not ASCII. */
+  private keepShort(name: string, at: number): number {
+    if (name.length > SHORT_NAME_BYTES) return 0;
+    for (let i = 0; i < name.length; i++) {
+      const unit = name.charCodeAt(i);
+      if (unit >= 0x80) return 0;
+      this.bytes[at + i] = unit;
+    }
+    return name.length;
   }
 
   name(number: number): string {
@@ -90,20 +127,20 @@ export class AccountTable {
   }
 
   slot(number: number): number {
-    return this.columns[WIDTH * number + SLOT] as number;
+    return (this.columns[placeOf(number) + SLOT] as number) & 0xffff;
   }
 
   head(number: number): number {
-    return this.columns[WIDTH * number + HEAD] as number;
+    return this.columns[placeOf(number) + HEAD] as number;
   }
 
   entries(number: number): number {
-    return this.columns[WIDTH * number + ENTRIES] as number;
+    return this.columns[placeOf(number) + ENTRIES] as number;
   }
 
   /** Another entry, the newest one. Returns the one before it, or `NONE`. */
   push(number: number, entry: number): number {
-    const at = WIDTH * number;
+    const at = placeOf(number);
     const before = this.columns[at + HEAD] as number;
     this.columns[at + HEAD] = entry;
     this.columns[at + ENTRIES] = (this.columns[at + ENTRIES] as number) + 1;
@@ -112,7 +149,7 @@ export class AccountTable {
 
   /** One entry less; after the last one the number is free. */
   release(number: number): void {
-    const at = WIDTH * number;
+    const at = placeOf(number);
     const left = (this.columns[at + ENTRIES] as number) - 1;
     this.columns[at + ENTRIES] = left;
     if (left > 0) return;
@@ -121,4 +158,8 @@ export class AccountTable {
     this.free.push(number);
     this.released += 1;
   }
+}
+
+function placeOf(number: number): number {
+  return BEFORE + WIDTH * number;
 }

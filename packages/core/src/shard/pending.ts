@@ -23,6 +23,8 @@ interface FoldedRange {
 
 /** 2^20 halves of 32 bits stay within what sums take, and far below 2^53. */
 const RUN_MAX = 1 << 20;
+/** Transactions whose accounts are asked for together. */
+const TOTAL_STEP = 256;
 /** Transactions that a step of `beginFold` sums. */
 const FOLD_STEP = 8_192;
 
@@ -162,7 +164,15 @@ export class Pending {
   }
 
   private total(from: number, to: number): void {
-    this.eachRun(from, to, (account, low, high, count) => this.totals.add(account, low, high, count));
+    const { totals, known } = this;
+    for (let place = from; place < to; place += TOTAL_STEP) {
+      const stepTo = Math.min(to, place + TOTAL_STEP);
+      // Sums lie anywhere in memory: all of the step are asked for before the first is added to.
+      let counted = 0;
+      for (let at = place; at < stepTo; at++) counted += totals.count(known.accountNumberOf(known.at(at)));
+      if (counted >= 0)
+        this.eachRun(place, stepTo, (account, low, high, count) => totals.add(account, low, high, count));
+    }
   }
 
   /** Runs of one account at the places [from, to), summed in halves: one call a run instead of one a row. */

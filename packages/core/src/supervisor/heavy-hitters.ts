@@ -4,28 +4,32 @@
  */
 export class HeavyHitters {
   private counts = new Map<string, number>();
+  /** Keys that had the least count when it was looked for: where all keys are rare, a look serves many of them. */
+  private leastKeys: string[] = [];
+  private least = 0;
 
   constructor(private readonly keysMax: number) {}
 
   add(key: string, weight = 1): void {
-    const count = this.counts.get(key);
-    if (count !== undefined) {
-      this.counts.set(key, count + weight);
-      return;
+    const { counts } = this;
+    const count = counts.get(key);
+    if (count === undefined && counts.size === this.keysMax) {
+      counts.delete(this.takeLeast());
+      counts.set(key, this.least + weight);
+    } else {
+      counts.set(key, (count ?? 0) + weight);
     }
-    if (this.counts.size < this.keysMax) {
-      this.counts.set(key, weight);
-      return;
+  }
+
+  /** A key with the least count. Counts only grow, so that one with that count still has the least. */
+  private takeLeast(): string {
+    const { counts, leastKeys } = this;
+    for (let key = leastKeys.pop(); key !== undefined; key = leastKeys.pop()) {
+      if (counts.get(key) === this.least) return key;
     }
-    let leastKey = '';
-    let least = Number.POSITIVE_INFINITY;
-    for (const [other, otherCount] of this.counts) {
-      if (otherCount >= least) continue;
-      least = otherCount;
-      leastKey = other;
-    }
-    this.counts.delete(leastKey);
-    this.counts.set(key, least + weight);
+    this.least = Math.min(...counts.values());
+    this.leastKeys = [...counts.keys()].filter((key) => counts.get(key) === this.least);
+    return this.leastKeys.pop() as string;
   }
 
   /** The `count` heaviest keys, the heaviest first. */
@@ -35,6 +39,7 @@ export class HeavyHitters {
 
   /** Halves all counts, so that what was long ago fades. */
   fade(): void {
+    this.leastKeys = [];
     for (const [key, count] of this.counts) {
       if (count >= 2) this.counts.set(key, count / 2);
       else this.counts.delete(key);

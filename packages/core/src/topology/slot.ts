@@ -9,5 +9,5 @@ const { h64 } = await xxhash();
  * Costs some hundred nanoseconds: keep the result per account where it is asked often.
  */
 export function slotOf(account: string): number {
-  return Number(h64(account, 0n) & 1023n);
+  return Number(BigInt.asUintN(10, h64(account, 0n)));
 }

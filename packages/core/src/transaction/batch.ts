@@ -16,8 +16,10 @@
  * Fixed-width columns let a shard read a row without making objects, and let the log carry the received bytes on.
  */
 
+import { AccountDictionary } from './account-dictionary.js';
 import { isCleanText } from './text.js';
 import { ACCOUNT_BYTES_MAX, ID_BYTES_MAX } from './transaction.js';
+import { writeText } from './write-text.js';
 
 export const BATCH_FORMAT = 1;
 export const BATCH_HEADER_BYTES = 20;
@@ -189,20 +191,15 @@ export function batchStamped(batch: Batch, row: number): boolean {
   return (((batch.bytes[batch.stampedAt + (row >> 3)] as number) >> (row & 7)) & 1) === 1;
 }
 
-const encoder = new TextEncoder();
-
 /**
  * Gathers transactions into a batch. Text, amounts and timestamps must have been checked before. Each column is kept as
  * it will lie in the batch, so that `finish` only puts them one after the other.
  */
 export class BatchBuilder {
   rows = 0;
-  private readonly accountNumbers = new Map<string, number>();
+  private readonly dictionary = new AccountDictionary();
   private lastAccount: string | null = null;
   private lastNumber = 0;
-  /** As they will lie in the batch: each behind its length. */
-  private accountNames = new Uint8Array(4 * (1 + ACCOUNT_BYTES_MAX));
-  private accountBytes = 0;
   private idBytes = 0;
   private rowsMax: number;
   private amounts: DataView<ArrayBuffer>;
@@ -224,7 +221,8 @@ export class BatchBuilder {
 
   /** What `finish` would return, in bytes. */
   get byteLength(): number {
-    return BATCH_HEADER_BYTES + this.accountBytes + BATCH_ROW_BYTES * this.rows + ((this.rows + 7) >> 3) + this.idBytes;
+    const { rows, idBytes, dictionary } = this;
+    return BATCH_HEADER_BYTES + dictionary.byteLength + BATCH_ROW_BYTES * rows + ((rows + 7) >> 3) + idBytes;
   }
 
   /** Adds a row and returns its place. */
@@ -256,20 +254,20 @@ export class BatchBuilder {
   }
 
   finish(): Uint8Array<ArrayBuffer> {
-    const { rows } = this;
+    const { rows, dictionary } = this;
     const out = new Uint8Array(this.byteLength);
     const view = new DataView(out.buffer);
     out[0] = BATCH_FORMAT;
     view.setUint32(4, rows, true);
-    view.setUint32(8, this.accountNumbers.size, true);
-    view.setUint32(12, this.accountBytes, true);
+    view.setUint32(8, dictionary.count, true);
+    view.setUint32(12, dictionary.byteLength, true);
     view.setUint32(16, this.idBytes, true);
     let at = BATCH_HEADER_BYTES;
     const append = (column: ArrayBuffer, bytes: number): void => {
       out.set(new Uint8Array(column, 0, bytes), at);
       at += bytes;
     };
-    append(this.accountNames.buffer, this.accountBytes);
+    append(dictionary.bytes.buffer, dictionary.byteLength);
     append(this.amounts.buffer, 8 * rows);
     append(this.timestamps.buffer, 8 * rows);
     append(this.accounts.buffer, 2 * rows);
@@ -277,6 +275,15 @@ export class BatchBuilder {
     append(this.stamped.buffer, (rows + 7) >> 3);
     append(this.ids.buffer, this.idBytes);
     return out;
+  }
+
+  /** Empty again, with the memory that it has. */
+  clear(): void {
+    this.rows = 0;
+    this.idBytes = 0;
+    this.stamped.fill(0);
+    this.dictionary.clear();
+    this.lastAccount = null;
   }
 
   /** A row without its id, and room for one. */
@@ -293,25 +300,9 @@ export class BatchBuilder {
   }
 
   private numberOf(account: string): number {
-    let number = this.accountNumbers.get(account);
-    if (number === undefined) {
-      number = this.accountNumbers.size;
-      this.accountNumbers.set(account, number);
-      this.addName(account);
-    }
     this.lastAccount = account;
-    this.lastNumber = number;
-    return number;
-  }
-
-  private addName(account: string): void {
-    const at = this.accountBytes;
-    if (at + 1 + ACCOUNT_BYTES_MAX > this.accountNames.length) {
-      this.accountNames = enlarged(this.accountNames, 2 * this.accountNames.length);
-    }
-    const length = writeText(this.accountNames, at + 1, account, ACCOUNT_BYTES_MAX);
-    this.accountNames[at] = length;
-    this.accountBytes += 1 + length;
+    this.lastNumber = this.dictionary.numberOf(account);
+    return this.lastNumber;
   }
 
   private growRows(): void {
@@ -322,21 +313,6 @@ export class BatchBuilder {
     this.idLengths = enlarged(this.idLengths, this.rowsMax);
     this.stamped = enlarged(this.stamped, (this.rowsMax + 7) >> 3);
   }
-}
-
-/** Writes UTF-8 and returns its bytes. ASCII, as most is, by hand: a call of the encoder costs more. Text never is cut. */
-function writeText(bytes: Uint8Array, at: number, text: string, bytesMax: number): number {
-  if (text.length > bytesMax) throw new RangeError(`text of more than ${bytesMax} bytes`);
-  for (let i = 0; i < text.length; i++) {
-    const unit = text.charCodeAt(i);
-    if (unit >= 0x80) {
-      const { read, written } = encoder.encodeInto(text, bytes.subarray(at, at + bytesMax));
-      if (read < text.length) throw new RangeError(`text of more than ${bytesMax} bytes`);
-      return written;
-    }
-    bytes[at + i] = unit;
-  }
-  return text.length;
 }
 
 function enlarged(from: Uint8Array<ArrayBuffer>, bytes: number): Uint8Array<ArrayBuffer> {

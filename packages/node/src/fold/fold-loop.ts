@@ -10,7 +10,7 @@
  *     └──── delay ◀───────┴──── transient, away, blocked: again, with half the batch where that helps
  * ```
  *
- * After a fold in a burst there is a rest, core's `restAfterFold`.
+ * In a burst there is a rest before each fold, core's `FoldRests`.
  *
  * Due: `fold_count` transactions, or the oldest is `fold_age` old, or somebody asked.
  */
@@ -18,12 +18,11 @@ import {
   type DataTable,
   DataTableSchemaError,
   DataTableUnavailableError,
-  endsRest,
   type FoldFailure,
   type FoldOutcome,
+  FoldRests,
   nextFoldAttempt,
   type Pool,
-  restAfterFold,
   TransientDataTableError,
   type Watermark,
   type WatermarkVerdict,
@@ -78,6 +77,8 @@ const WIDE_FOLD_GROWTH = 8;
 const FOLD_PENDING_SHARE = 4;
 /** Longer than the log believes that what it once waited for in vain is lost. */
 const STALE_LOG_MS = 90_000;
+/** Whether a burst is over is looked at so often. */
+const REST_LOOK_MS = 100;
 const EVERY_MARK = Number.MAX_SAFE_INTEGER;
 
 interface Target {
@@ -98,6 +99,7 @@ export class FoldLoop {
   private attempts = 0;
   private marksMax = EVERY_MARK;
   private wideRowsMax = FOLD_ROWS_MAX;
+  private readonly rests: FoldRests;
   private setAsideAll = false;
   private wantsLook = false;
   private pausing = false;
@@ -112,6 +114,7 @@ export class FoldLoop {
     private readonly ports: FoldLoopPorts,
   ) {
     this.expected = settings.foldedUpTo;
+    this.rests = new FoldRests(settings);
   }
 
   /** null: not looked yet, or not certain. */
@@ -129,7 +132,7 @@ export class FoldLoop {
     if (this.pausing) {
       // A rest, where nothing failed.
       const isRest = this.error === null;
-      if (isRest && endsRest(this.ports.backlog().bytes, this.settings.pendingBytesMax)) this.wakeUp();
+      if (isRest && this.rests.endsRest(this.ports.backlog())) this.wakeUp();
       return;
     }
     const { rows } = this.ports.backlog();
@@ -165,10 +168,27 @@ export class FoldLoop {
   private async run(): Promise<void> {
     while (!this.stopped) {
       await this.untilDue();
+      await this.restInBurst();
       if (this.stopped) return;
       const delayMs = await this.step();
       if (delayMs > 0 && !this.stopped) await this.pause(delayMs);
     }
+  }
+
+  private async restInBurst(): Promise<void> {
+    if (!this.mayRest) return;
+    let leftMs = this.rests.restMs(this.ports.backlog(), performance.now());
+    // Large folds are for when it is over.
+    if (leftMs > 0) this.wideRowsMax = FOLD_ROWS_MAX;
+    while (leftMs > 0) {
+      await this.pause(Math.min(leftMs, REST_LOOK_MS));
+      leftMs -= REST_LOOK_MS;
+      if (!this.mayRest || !this.rests.goesOn(this.ports.backlog(), performance.now())) return;
+    }
+  }
+
+  private get mayRest(): boolean {
+    return this.at !== null && !this.wantsLook && !this.isAwaited && !this.stopped && this.attempts === 0;
   }
 
   /** One look or one fold. Returns the milliseconds to wait before the next. */
@@ -190,23 +210,15 @@ export class FoldLoop {
         return 0;
       }
       const began = performance.now();
-      const before = this.ports.backlog().rows;
       const outcome = await this.fold(this.at, range);
       const delayMs = await this.take(range, outcome);
       if (outcome.outcome !== 'folded') return delayMs;
       const ms = performance.now() - began;
-      const { rows, bytes } = this.ports.backlog();
-      const restMs = restAfterFold({
-        rows: range.rows.length,
-        ms,
-        arrived: rows + range.rows.length - before,
-        waitingBytes: bytes,
-        waitingBytesMax: this.settings.pendingBytesMax,
-      });
-      const isPlain = restMs === 0 && outcome.setAside + outcome.dropped + outcome.conflicts === 0;
+      this.rests.folded(range.rows.length, ms);
+      const isPlain = outcome.setAside + outcome.dropped + outcome.conflicts === 0;
       this.wideRowsMax =
         isPlain && this.settings.folds === 'wide' ? wideRowsAfter(range.rows.length, ms) : FOLD_ROWS_MAX;
-      return this.isAwaited ? 0 : restMs;
+      return 0;
     } catch (error) {
       if (error instanceof TransientDataTableError) return this.retry('transient', error.message, range?.marks ?? 1);
       // Whether the fold was committed is not known: the row will tell.

@@ -15,11 +15,15 @@ const ROW_BYTES_MAX = ACCOUNT_BYTES_MAX + 1 + ID_BYTES_MAX + BATCH_ROW_BYTES + 1
 const LARGE_BYTES = 64 * 1024;
 const SMALL_BYTES = 32 * 1024;
 
+/** So many builders are kept for the next batches: new memory for each is what a busy client collects most of. */
+const SPARES_MAX = 16;
+const spares: BatchBuilder[] = [];
+
 /** A batch on its way to one shard. */
 export class ShardBatch implements GatheringBatch {
   readonly calls: SubmitCall[] = [];
   readonly indexes: number[] = [];
-  private readonly builder = new BatchBuilder();
+  private readonly builder = spares.pop() ?? new BatchBuilder();
 
   constructor(
     readonly deadline: number,
@@ -45,7 +49,12 @@ export class ShardBatch implements GatheringBatch {
     this.indexes.push(index);
   }
 
+  /** Once, and nothing can be added any more. */
   finish(): Uint8Array {
-    return this.builder.finish();
+    const { builder } = this;
+    const bytes = builder.finish();
+    builder.clear();
+    if (spares.length < SPARES_MAX) spares.push(builder);
+    return bytes;
   }
 }

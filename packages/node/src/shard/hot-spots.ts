@@ -1,29 +1,41 @@
 import { HeavyHitters, type KnownIds, SLOT_COUNT } from '@spill/core';
 
 const SAMPLE_EVERY = 16;
+/** Of a large record's transactions about so many are looked at, at least one in fifteen. */
+const LOOKED_AT = 512;
+const STRIDE_MAX = 15;
 const ACCOUNTS_MAX = 64;
 const WINDOW_MS = 2_000;
 const SLOTS_SHOWN = 128;
 const ACCOUNTS_SHOWN = 10;
 
-/** Which slots and accounts a shard's traffic goes to: slots counted, accounts sampled. Rates over the last 2 to 4 s. */
+/** Which slots and accounts a shard's traffic goes to, sampled where there is much. Rates over the last 2 to 4 s. */
 export class HotSpots {
   private counts = new Uint32Array(SLOT_COUNT);
   private rates = new Float64Array(SLOT_COUNT);
   private readonly accounts = new HeavyHitters(ACCOUNTS_MAX);
   private since = performance.now();
   private sampled = 0;
+  /** Transactions of the next record before the first that is looked at. */
+  private skipped = 0;
 
   constructor(private readonly known: KnownIds) {}
 
   /** The transactions at the places [from, to) were stored. */
   add(from: number, to: number): void {
-    for (let place = from; place < to; place++) {
+    // Odd, so that accounts which take turns are all met.
+    const stride = Math.min(STRIDE_MAX, Math.floor((to - from) / LOOKED_AT) | 1);
+    let place = from + this.skipped;
+    for (; place < to; place += stride) {
       const entry = this.known.at(place);
       const slot = this.known.slotOfEntry(entry);
-      this.counts[slot] = (this.counts[slot] as number) + 1;
-      if (++this.sampled % SAMPLE_EVERY === 0) this.accounts.add(this.known.account(entry));
+      this.counts[slot] = (this.counts[slot] as number) + stride;
+      this.sampled += stride;
+      if (this.sampled < SAMPLE_EVERY) continue;
+      this.sampled -= SAMPLE_EVERY;
+      this.accounts.add(this.known.account(entry));
     }
+    this.skipped = place - to;
   }
 
   /** The heaviest slots and accounts, in transactions a second; called about once a second. */
