@@ -1,5 +1,5 @@
 import type { Run, Scenario, ScenarioResult } from '../scenario.js';
-import { type Bed, withBed } from '../support/bed.js';
+import { type Bed, FIXED_SHARDS, withBed } from '../support/bed.js';
 import { dearest } from '../support/dearest.js';
 import { inRounds, type Part } from '../support/rounds.js';
 import { onHot, over, Transactions } from '../support/transactions.js';
@@ -16,7 +16,7 @@ const IN_FLIGHT = 8;
 export const accounts: Scenario = {
   name: 'accounts',
   seconds: 120,
-  run: (run) => withBed({ accounts: Math.max(...ACCOUNTS) }, (bed) => on(bed, run)),
+  run: (run) => withBed({ accounts: Math.max(...ACCOUNTS), args: FIXED_SHARDS }, (bed) => on(bed, run)),
 };
 
 async function on(bed: Bed, run: Run): Promise<ScenarioResult> {
@@ -33,7 +33,13 @@ async function on(bed: Bed, run: Run): Promise<ScenarioResult> {
   run.says('comparing rows, ledger and log');
   return {
     figures: [dearest('accounts', measured)],
-    sizes: { rounds: ROUNDS, transactions_a_round: TOTAL, batch: BATCH, in_flight: IN_FLIGHT },
+    sizes: {
+      rounds: ROUNDS,
+      transactions_a_round: TOTAL,
+      batch: BATCH,
+      in_flight: IN_FLIGHT,
+      args: FIXED_SHARDS.join(' '),
+    },
     checked: [await bed.check()],
   };
 }

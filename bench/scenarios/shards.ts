@@ -1,5 +1,5 @@
 import type { Run, Scenario } from '../scenario.js';
-import { type Bed, withBed } from '../support/bed.js';
+import { type Bed, FIXED_SHARDS, withBed } from '../support/bed.js';
 import type { Checked } from '../support/check.js';
 import { dearest } from '../support/dearest.js';
 import { inRounds, type Rounds } from '../support/rounds.js';
@@ -29,11 +29,20 @@ export const shards: Scenario = {
     const checked: Checked[] = [];
     for (const { busy, shards } of SHARDS) {
       const name = `${busy} ${busy === 1 ? 'shard' : 'shards'}`;
-      checked.push(await withBed({ shards, accounts: ACCOUNTS }, (bed) => on(bed, run, name, busy, measured)));
+      checked.push(
+        await withBed({ shards, accounts: ACCOUNTS, args: FIXED_SHARDS }, (bed) => on(bed, run, name, busy, measured)),
+      );
     }
     return {
       figures: [dearest('shards', measured)],
-      sizes: { rounds: ROUNDS, transactions_a_round: TOTAL, batch: BATCH, in_flight: IN_FLIGHT, accounts: ACCOUNTS },
+      sizes: {
+        rounds: ROUNDS,
+        transactions_a_round: TOTAL,
+        batch: BATCH,
+        in_flight: IN_FLIGHT,
+        accounts: ACCOUNTS,
+        args: FIXED_SHARDS.join(' '),
+      },
       checked,
     };
   },

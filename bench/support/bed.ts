@@ -22,6 +22,12 @@ export interface BedOptions {
 
 const CONTROLS = 100;
 
+/**
+ * Further flags where the number of shards is to stay as it is: bursts with minutes of folds between them are what the
+ * planner makes, moves and gives up shards for, and when it does so is chance.
+ */
+export const FIXED_SHARDS = ['--shard-growth-threshold', '1', '--shard-shrink-threshold', '0.001'];
+
 /** A PostgreSQL, a node (or three) and a client, all of them on this machine and of their own. */
 export class Bed {
   readonly acknowledged = new Acknowledged();

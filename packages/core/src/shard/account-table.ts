@@ -10,8 +10,8 @@ const STEP = 256;
 const any = (): boolean => true;
 
 /**
- * What is kept of an account, side by side, so that it is in the cache together: HEAD is its newest entry; SLOT has the
- * length of a short name in its upper half, whose bytes are at NAME. Of any other it is 0 there.
+ * What is kept of an account, side by side, so that it is in the cache together: HEAD is its newest entry. A short name
+ * of ASCII is at NAME, its length in the upper half of SLOT; that is 0 for any other name, which is a text.
  */
 const HASH = 0;
 const SLOT = 1;
@@ -31,10 +31,11 @@ const BEFORE = 12;
  */
 export class AccountTable {
   readonly table = new EntryTable();
+  /** '' in the place of a short one: a million texts would make the heap a large one. */
   private readonly names: string[] = [];
   private columns = new Uint32Array(BEFORE + WIDTH * FIRST_SIZE);
-  /** The same. */
-  private bytes = new Uint8Array(this.columns.buffer);
+  /** The same memory. */
+  private bytes = Buffer.from(this.columns.buffer);
   private readonly free: number[] = [];
 
   /** How often a number was given back. */
@@ -48,7 +49,7 @@ export class AccountTable {
 
   /** −1 where the account has no entries. */
   numberOf(name: string, hash: number): number {
-    const number = this.table.find(hash, (number) => this.names[number] === name);
+    const number = this.table.find(hash, (number) => this.isNamed(number, name));
     return number === NONE ? -1 : number;
   }
 
@@ -83,6 +84,15 @@ export class AccountTable {
     return (this.columns[placeOf(number) + SLOT] as number) >>> 16;
   }
 
+  private isNamed(number: number, name: string): boolean {
+    const length = this.shortLength(number);
+    if (length === 0) return this.names[number] === name;
+    if (name.length !== length) return false;
+    const at = 4 * (placeOf(number) + NAME);
+    for (let i = 0; i < length; i++) if (this.bytes[at + i] !== name.charCodeAt(i)) return false;
+    return true;
+  }
+
   private isName(number: number, batch: Batch, place: number): boolean {
     const length = this.shortLength(number);
     if (length === 0) return isAccountName(batch, place, this.names[number] as string);
@@ -101,17 +111,18 @@ export class AccountTable {
     const at = placeOf(number);
     if (at === this.columns.length) {
       this.columns = enlarged(this.columns, new Uint32Array(2 * at - BEFORE));
-      this.bytes = new Uint8Array(this.columns.buffer);
+      this.bytes = Buffer.from(this.columns.buffer);
     }
     this.table.insert(hash, number);
-    this.names[number] = name;
+    const shortLength = this.keepShort(name, 4 * (at + NAME));
+    this.names[number] = shortLength > 0 ? '' : name;
     this.columns[at + HASH] = hash;
-    this.columns[at + SLOT] = this.slotOf(name) | (this.keepShort(name, 4 * (at + NAME)) << 16);
+    this.columns[at + SLOT] = this.slotOf(name) | (shortLength << 16);
     this.columns[at + HEAD] = NONE;
     return number;
   }
 
-  /** The bytes of a name that are kept at `at`: 0 where it is too long, or not ASCII. */
+  /** Keeps a short name of ASCII at `at`. Returns its length, 0 for any other. */
   private keepShort(name: string, at: number): number {
     if (name.length > SHORT_NAME_BYTES) return 0;
     for (let i = 0; i < name.length; i++) {
@@ -123,7 +134,10 @@ export class AccountTable {
   }
 
   name(number: number): string {
-    return this.names[number] as string;
+    const length = this.shortLength(number);
+    if (length === 0) return this.names[number] as string;
+    const at = 4 * (placeOf(number) + NAME);
+    return this.bytes.toString('latin1', at, at + length);
   }
 
   slot(number: number): number {

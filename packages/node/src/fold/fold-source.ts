@@ -104,6 +104,7 @@ export class FoldSource {
   private async rowsAt(from: number, to: number): Promise<FoldRows> {
     const { known } = this;
     const columns = emptyColumns();
+    const names = new Map<number, string>();
     let sequence = -1;
     let index = 0;
     for (let place = from; place < to; place++) {
@@ -113,7 +114,13 @@ export class FoldSource {
       const at = known.sequence(entry);
       index = at === sequence ? index + 1 : 0;
       sequence = at;
-      columns.accounts.push(known.account(entry));
+      const account = known.accountNumberOf(entry);
+      let name = names.get(account);
+      if (name === undefined) {
+        name = known.accountName(account);
+        names.set(account, name);
+      }
+      columns.accounts.push(name);
       columns.ids.push(known.id(entry));
       columns.amounts.push(known.amount(entry));
       columns.timestamps.push(known.timestamp(entry));
