@@ -16,7 +16,7 @@ type Answer = (request: FoldRequest) => { ms?: number; setAside?: number; droppe
 async function sizes(
   folds: number,
   answer: Answer,
-  settings: { folds?: 'wide' | 'narrow'; pendingBytesMax?: number; arrivals?: number } = {},
+  settings: { folds?: 'wide' | 'narrow'; pendingBytesMax?: number; arrivals?: number; looksEveryMs?: number } = {},
 ): Promise<number[]> {
   const known = new KnownIds(KEY, () => 0);
   const marks = new RecordMarks();
@@ -38,8 +38,9 @@ async function sizes(
   const done = new Promise<void>((resolve) => {
     enough = resolve;
   });
+  let folded: Watermark | null = null;
   const table = {
-    watermark: async (): Promise<Watermark | null> => null,
+    watermark: async (): Promise<Watermark | null> => folded,
     async fold(request: FoldRequest): Promise<FoldOutcome> {
       const { ms = 1, setAside = 0, dropped = 0, failure } = answer(request);
       await new Promise((resolve) => setTimeout(resolve, ms));
@@ -49,6 +50,7 @@ async function sizes(
       if (asked.length === folds) enough();
       if (failure) return { outcome: failure, detail: 'canceling statement due to statement timeout' };
       const watermark = { ...request.from, ...request.to };
+      folded = watermark;
       return { outcome: 'folded', watermark, applied: 0, dropped, setAside, conflicts: 0 };
     },
   };
@@ -86,7 +88,14 @@ async function sizes(
     failed = error;
     enough();
   });
+  const { looksEveryMs } = settings;
+  const lookAgain = (): void => {
+    arrive();
+    loop.lookAgain();
+  };
+  const looking = looksEveryMs && setInterval(lookAgain, looksEveryMs);
   await done;
+  clearInterval(looking);
   await loop.stop();
   expect(failed).toBe(null);
   return asked.slice(0, folds);
@@ -128,6 +137,11 @@ it('before a fold in a burst there is a rest, until the burst is over', async ()
   await sizes(2, took, { arrivals: 50 });
   // The rest would be 15 folds of 10 ms; that nothing comes any more is seen at the first look.
   expect(ends[1]! - ends[0]!).toBeGreaterThanOrEqual(100);
+});
+
+it('a look interrupts a rest, and does not begin it anew', { timeout: 20_000 }, async () => {
+  // 1,000 every 10 ms, where folds take 50 a millisecond: a burst as long as it lasts.
+  expect(await sizes(3, () => ({ ms: 400 }), { looksEveryMs: 10 })).toHaveLength(3);
 });
 
 it('none takes more than a quarter of what may wait', async () => {

@@ -45,6 +45,22 @@ it('folds that waited for each other say more than one that had the machine to i
   expect(foldsAt200().restMs({ rows: 751, bytes: BYTES, ageMs: 10 }, 0)).toBe(0);
 });
 
+it('where folds may take more at once, too, ten thousand tell', () => {
+  const rests = new FoldRests({ ...SETTINGS, foldCount: 1_000_000 });
+  rests.folded(10_000, 50);
+  expect(rests.restMs({ rows: 500_000, bytes: BYTES, ageMs: 10 }, 0)).toBe(1_000);
+});
+
+it('small folds show that folds are quicker again, never that they are slower', () => {
+  const rests = new FoldRests(SETTINGS);
+  rests.folded(10_000, 60_000);
+  for (let fold = 0; fold < 20; fold++) rests.folded(200, 6);
+  expect(rests.restMs({ rows: 300, bytes: BYTES, ageMs: 10 }, 0)).toBe(0);
+  const slow = foldsAt200();
+  for (let fold = 0; fold < 20; fold++) slow.folded(1, 6);
+  expect(slow.restMs({ rows: 3_000, bytes: BYTES, ageMs: 10 }, 0)).toBe(0);
+});
+
 it('past half of what may wait there is none', () => {
   const rests = foldsAt200();
   expect(rests.endsRest({ bytes: 500 })).toBe(false);

@@ -41,17 +41,15 @@ describe('where the traffic of a shard goes to', () => {
     expect(slots.map(([slot, rate]) => [slot, rate]).sort()).toEqual([0, 1, 2, 3, 4].map((slot) => [slot, 500]));
   });
 
-  it('samples large ones: evenly, also of accounts that take turns by a power of two', () => {
-    for (const accounts of [1, 2, 8, 16, 64]) {
+  it('samples large ones: evenly, also of accounts that take turns', () => {
+    for (const accounts of [1, 2, 3, 5, 7, 8, 10, 13, 15, 16, 64]) {
       const { slots, accounts: names } = report(
-        Array.from({ length: 8 }, () => 8_000),
+        Array.from({ length: 40 }, () => 8_000),
         accounts,
       );
       expect(slots.length).toBe(accounts);
-      for (const [, rate] of slots) {
-        expect(rate).toBeGreaterThan((0.9 * 32_000) / accounts - 16);
-        expect(rate).toBeLessThan((1.1 * 32_000) / accounts + 16);
-      }
+      const rate = (40 * 8_000) / 2 / accounts;
+      for (const [, told] of slots) expect(Math.abs(told - rate)).toBeLessThan(0.05 * rate + 6 * Math.sqrt(8 * rate));
       expect(names.length).toBe(Math.min(10, accounts));
     }
   });
@@ -59,7 +57,7 @@ describe('where the traffic of a shard goes to', () => {
   it('passes over nothing for long where small records follow large ones', () => {
     const { slots } = report([8_000, ...Array.from({ length: 2_000 }, () => 1)], 1);
     expect(slots).toHaveLength(1);
-    expect(Math.abs(slots[0]![1] - 5_000)).toBeLessThan(16);
+    expect(Math.abs(slots[0]![1] - 5_000)).toBeLessThan(500);
   });
 });
 

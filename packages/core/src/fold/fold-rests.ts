@@ -1,5 +1,4 @@
 export interface FoldRestsSettings {
-  /** Folds of fewer transactions say nothing of how many could be folded. */
   readonly foldCount: number;
   readonly pendingBytesMax: number;
 }
@@ -17,14 +16,17 @@ const BEGINS = 1.5;
 const ENDS = 0.5;
 const REST = 15;
 const REST_MS_MAX = 1_000;
-/** What a fold takes at most, in a burst. */
+/** What a fold takes in a burst, about. */
 const FOLD_ROWS = 20_000;
+/** A fold of fewer is quick or slow by itself, whatever it holds: it may show that folds are quicker, not that they are slower. */
+const TELLING_ROWS = 10_000;
 
 /**
  * How long folds rest in a burst.
  *
- * Where much more arrives than is folded, no fold catches up, and each takes processor and disk from the intake: folds
- * then take a sixteenth of the time, until the burst is over or half of what may wait does.
+ * Where much more arrives than is folded, no fold catches up, and each takes processor and disk from the intake: before
+ * each there is a rest then of fifteen times what it takes, a second at most. It ends once little arrives any more, or
+ * half of what may wait does.
  */
 export class FoldRests {
   /** Transactions and milliseconds of the folds so far, each counting half as much as the one after it. */
@@ -38,7 +40,9 @@ export class FoldRests {
 
   folded(rows: number, ms: number): void {
     this.countedRows = Math.max(0, this.countedRows - rows);
-    if (rows < this.settings.foldCount) return;
+    const tells = rows >= Math.min(this.settings.foldCount, TELLING_ROWS);
+    const isQuicker = rows * this.foldedMs > this.foldedRows * ms;
+    if (!tells && !isQuicker) return;
     this.foldedRows = rows + this.foldedRows / 2;
     this.foldedMs = ms + this.foldedMs / 2;
   }

@@ -300,8 +300,8 @@ export class BatchBuilder {
   }
 
   private numberOf(account: string): number {
-    this.lastAccount = account;
     this.lastNumber = this.dictionary.numberOf(account);
+    this.lastAccount = account;
     return this.lastNumber;
   }
 

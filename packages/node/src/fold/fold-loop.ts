@@ -100,6 +100,8 @@ export class FoldLoop {
   private marksMax = EVERY_MARK;
   private wideRowsMax = FOLD_ROWS_MAX;
   private readonly rests: FoldRests;
+  /** On the monotonic clock; null: no rest is under way, nor one that a look or somebody who waits has interrupted. */
+  private restEndsAt: number | null = null;
   private setAsideAll = false;
   private wantsLook = false;
   private pausing = false;
@@ -177,14 +179,19 @@ export class FoldLoop {
 
   private async restInBurst(): Promise<void> {
     if (!this.mayRest) return;
-    let leftMs = this.rests.restMs(this.ports.backlog(), performance.now());
-    // Large folds are for when it is over.
-    if (leftMs > 0) this.wideRowsMax = FOLD_ROWS_MAX;
-    while (leftMs > 0) {
-      await this.pause(Math.min(leftMs, REST_LOOK_MS));
-      leftMs -= REST_LOOK_MS;
-      if (!this.mayRest || !this.rests.goesOn(this.ports.backlog(), performance.now())) return;
+    if (this.restEndsAt === null) {
+      const restMs = this.rests.restMs(this.ports.backlog(), performance.now());
+      if (restMs === 0) return;
+      this.restEndsAt = performance.now() + restMs;
+      // Large folds are for when it is over.
+      this.wideRowsMax = FOLD_ROWS_MAX;
     }
+    for (let leftMs = this.restEndsAt - performance.now(); leftMs > 0; leftMs = this.restEndsAt - performance.now()) {
+      await this.pause(Math.min(leftMs, REST_LOOK_MS));
+      if (!this.mayRest) return;
+      if (!this.rests.goesOn(this.ports.backlog(), performance.now())) break;
+    }
+    this.restEndsAt = null;
   }
 
   private get mayRest(): boolean {
@@ -369,7 +376,7 @@ export class FoldLoop {
     this.timer = setTimeout(() => this.wakeUp(), Math.max(1, this.settings.foldAgeMs - ageMs));
   }
 
-  /** Ends early only where somebody asks for a fold or a look, or for the end. */
+  /** Ends early where somebody asks for a fold or a look, or for the end; a rest also where too much waits. */
   private async pause(delayMs: number): Promise<void> {
     this.pausing = true;
     await new Promise<void>((resolve) => {

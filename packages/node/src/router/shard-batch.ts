@@ -15,8 +15,12 @@ const ROW_BYTES_MAX = ACCOUNT_BYTES_MAX + 1 + ID_BYTES_MAX + BATCH_ROW_BYTES + 1
 const LARGE_BYTES = 64 * 1024;
 const SMALL_BYTES = 32 * 1024;
 
-/** So many builders are kept for the next batches: new memory for each is what a busy client collects most of. */
+/**
+ * So many builders of batches of such a size are kept for the next ones: new memory for each is what a busy client
+ * collects most of.
+ */
 const SPARES_MAX = 16;
+const SPARE_BYTES_MAX = 256 * 1024;
 const spares: BatchBuilder[] = [];
 
 /** A batch on its way to one shard. */
@@ -54,7 +58,7 @@ export class ShardBatch implements GatheringBatch {
     const { builder } = this;
     const bytes = builder.finish();
     builder.clear();
-    if (spares.length < SPARES_MAX) spares.push(builder);
+    if (spares.length < SPARES_MAX && bytes.byteLength <= SPARE_BYTES_MAX) spares.push(builder);
     return bytes;
   }
 }

@@ -1,9 +1,9 @@
 import { HeavyHitters, type KnownIds, SLOT_COUNT } from '@spill/core';
 
 const SAMPLE_EVERY = 16;
-/** Of a large record's transactions about so many are looked at, at least one in fifteen. */
+/** Of a large record's transactions about so many are looked at, at least one in sixteen. */
 const LOOKED_AT = 512;
-const STRIDE_MAX = 15;
+const STRIDE_MAX = 16;
 const ACCOUNTS_MAX = 64;
 const WINDOW_MS = 2_000;
 const SLOTS_SHOWN = 128;
@@ -18,15 +18,16 @@ export class HotSpots {
   private sampled = 0;
   /** Transactions of the next record before the first that is looked at. */
   private skipped = 0;
+  private readonly random = new Random();
 
   constructor(private readonly known: KnownIds) {}
 
   /** The transactions at the places [from, to) were stored. */
   add(from: number, to: number): void {
-    // Odd, so that accounts which take turns are all met.
-    const stride = Math.min(STRIDE_MAX, Math.floor((to - from) / LOOKED_AT) | 1);
+    const stride = Math.min(STRIDE_MAX, Math.max(1, Math.floor((to - from) / LOOKED_AT)));
     let place = from + this.skipped;
-    for (; place < to; place += stride) {
+    // Steps of changing length, `stride` in the mean: accounts that take turns would else meet one step or none.
+    for (; place < to; place += stride === 1 ? 1 : 1 + this.random.below(2 * stride - 1)) {
       const entry = this.known.at(place);
       const slot = this.known.slotOfEntry(entry);
       this.counts[slot] = (this.counts[slot] as number) + stride;
@@ -58,5 +59,20 @@ export class HotSpots {
       .top(ACCOUNTS_SHOWN)
       .map(([key, weight]): [string, number] => [key, Math.round(weight * scale)]);
     return { slots: slots.slice(0, SLOTS_SHOWN), accounts };
+  }
+}
+
+/** Xorshift (G. Marsaglia, 2003): evenly enough, and quick. */
+class Random {
+  private state = 0x9e37_79b9;
+
+  /** 0 to before `count`. */
+  below(count: number): number {
+    let { state } = this;
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    this.state = state;
+    return (state >>> 0) % count;
   }
 }

@@ -7,8 +7,8 @@ export interface RecordMark {
   hash: string;
   rows: number;
   bytes: number;
-  /** Monotonic milliseconds at which the first of its records was acknowledged or read back. */
-  readonly since: number;
+  /** Monotonic milliseconds at which the first of its transactions was acknowledged or read back. */
+  since: number;
 }
 
 /** The last of some marks, and how many they are. */
@@ -59,6 +59,7 @@ export class RecordMarks {
       last.rows + record.rows <= SHARED_ROWS_MAX &&
       last.bytes + record.bytes <= SHARED_BYTES_MAX
     ) {
+      if (last.rows === 0) last.since = record.now;
       last.sequence = record.sequence;
       last.number = record.number;
       last.hash = record.hash;
@@ -70,8 +71,9 @@ export class RecordMarks {
     this.marks.push({ sequence, number, hash, rows, bytes, since: now });
   }
 
+  /** The oldest with a transaction. */
   get oldest(): RecordMark | undefined {
-    return this.marks[0];
+    return this.marks.find(({ rows }) => rows > 0);
   }
 
   /** The mark at which a fold of about this size ends; at least the first one. undefined: nothing is left. */
