@@ -209,6 +209,7 @@ export class FoldLoop {
         this.reach();
         return 0;
       }
+      const began = performance.now();
       range = await this.ports.source.next(this.at, this.size);
       // It may have taken several turns, and a damage noticed meanwhile ends all folds.
       if (this.stopped) return 0;
@@ -216,15 +217,15 @@ export class FoldLoop {
         this.reach();
         return 0;
       }
-      const began = performance.now();
+      const sent = performance.now();
       const outcome = await this.fold(this.at, range);
       const delayMs = await this.take(range, outcome);
       if (outcome.outcome !== 'folded') return delayMs;
-      const ms = performance.now() - began;
-      this.rests.folded(range.rows.length, ms);
+      const now = performance.now();
+      this.rests.folded(range.rows.length, now - began);
       const isPlain = outcome.setAside + outcome.dropped + outcome.conflicts === 0;
       this.wideRowsMax =
-        isPlain && this.settings.folds === 'wide' ? wideRowsAfter(range.rows.length, ms) : FOLD_ROWS_MAX;
+        isPlain && this.settings.folds === 'wide' ? wideRowsAfter(range.rows.length, now - sent) : FOLD_ROWS_MAX;
       return 0;
     } catch (error) {
       if (error instanceof TransientDataTableError) return this.retry('transient', error.message, range?.marks ?? 1);
