@@ -52,11 +52,12 @@ export class Bed {
     return measured;
   }
 
-  /** @throws Error where one of them is not stored. */
+  /** A try whose answer was lost is made again, and the answer is `duplicate` then. @throws Error where one is neither. */
   async submit(batch: readonly TransactionInput[]): Promise<void> {
     const results = await this.spill.submit(batch);
     for (const result of results) {
-      if (result.status !== 'stored') throw new Error(`not stored: ${JSON.stringify(result)}`);
+      if (result.status !== 'stored' && result.status !== 'duplicate')
+        throw new Error(`not stored: ${JSON.stringify(result)}`);
     }
   }
 
