@@ -18,8 +18,10 @@ const REST = 15;
 const REST_MS_MAX = 1_000;
 /** What a fold takes in a burst, about. */
 const FOLD_ROWS = 20_000;
-/** A fold of fewer is quick or slow by itself, whatever it holds: it may show that folds are quicker, not that they are slower. */
+/** A fold of fewer is quick or slow by itself, and says nothing of how many could be folded. */
 const TELLING_ROWS = 10_000;
+/** So long after the last that did, nothing is known: one slow fold must not have all later ones rest. */
+const TELLING_MS = 60_000;
 
 /**
  * How long folds rest in a burst.
@@ -29,20 +31,20 @@ const TELLING_ROWS = 10_000;
  * half of what may wait does.
  */
 export class FoldRests {
-  /** Transactions and milliseconds of the folds so far, each counting half as much as the one after it. */
+  /** Transactions and milliseconds of the folds that tell, each counting half as much as the one after it. */
   private foldedRows = 0;
   private foldedMs = 0;
+  private toldAt = Number.NEGATIVE_INFINITY;
   /** Of what waited when it was counted last, what still does. */
   private countedRows = 0;
   private countedAt = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly settings: FoldRestsSettings) {}
 
-  folded(rows: number, ms: number): void {
+  folded(rows: number, ms: number, now: number): void {
     this.countedRows = Math.max(0, this.countedRows - rows);
-    const tells = rows >= Math.min(this.settings.foldCount, TELLING_ROWS);
-    const isQuicker = rows * this.foldedMs > this.foldedRows * ms;
-    if (!tells && !isQuicker) return;
+    if (rows < Math.min(this.settings.foldCount, TELLING_ROWS)) return;
+    this.toldAt = now;
     this.foldedRows = rows + this.foldedRows / 2;
     this.foldedMs = ms + this.foldedMs / 2;
   }
@@ -71,7 +73,7 @@ export class FoldRests {
     const elapsedMs = Math.min(now - this.countedAt, ageMs);
     this.countedRows = rows;
     this.countedAt = now;
-    if (this.foldedMs === 0 || this.endsRest(backlog)) return false;
+    if (now - this.toldAt > TELLING_MS || this.endsRest(backlog)) return false;
     return arrived * this.foldedMs > times * this.foldedRows * elapsedMs;
   }
 }

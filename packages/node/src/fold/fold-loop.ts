@@ -222,7 +222,7 @@ export class FoldLoop {
       const delayMs = await this.take(range, outcome);
       if (outcome.outcome !== 'folded') return delayMs;
       const now = performance.now();
-      this.rests.folded(range.rows.length, now - began);
+      this.rests.folded(range.rows.length, now - began, now);
       const isPlain = outcome.setAside + outcome.dropped + outcome.conflicts === 0;
       this.wideRowsMax =
         isPlain && this.settings.folds === 'wide' ? wideRowsAfter(range.rows.length, now - sent) : FOLD_ROWS_MAX;
