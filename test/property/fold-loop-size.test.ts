@@ -21,7 +21,7 @@ async function sizes(
     pendingBytesMax?: number;
     arrivals?: number;
     looksEveryMs?: number;
-    onEnd?: (now: number) => void;
+    onEnd?: (now: number, loop: FoldLoop) => void;
   } = {},
 ): Promise<number[]> {
   const known = new KnownIds(KEY, () => 0);
@@ -51,7 +51,7 @@ async function sizes(
       const { ms = 1, setAside = 0, dropped = 0, failure } = answer(request);
       await new Promise((resolve) => setTimeout(resolve, ms));
       for (let i = 0; i < (settings.arrivals ?? 0); i++) arrive();
-      settings.onEnd?.(performance.now());
+      settings.onEnd?.(performance.now(), loop);
       asked.push(request.rows.length);
       expect(request.divisible).toBe(request.rows.length > ROWS_A_RECORD);
       if (asked.length === folds) enough();
@@ -145,6 +145,19 @@ it('before a fold in a burst there is a rest, until the burst is over', async ()
   await sizes(2, took, { arrivals: 50, folds: 'narrow', onEnd: (now) => ends.push(now) });
   // That nothing comes any more is seen at the first look.
   expect(begins[1]! - ends[0]!).toBeGreaterThanOrEqual(99);
+});
+
+it('a fold that somebody waits for ends a rest, and the next one rests anew', async () => {
+  const begins: number[] = [];
+  const ends: number[] = [];
+  // The second ends after the rest before it would have.
+  const took = (): { ms: number } => ({ ms: begins.push(performance.now()) === 2 ? 1_100 : 10 });
+  const onEnd = (now: number, loop: FoldLoop): void => {
+    if (ends.push(now) === 1) setTimeout(() => void loop.foldTo(30), 20);
+  };
+  await sizes(3, took, { arrivals: 100, folds: 'narrow', onEnd });
+  expect(begins[1]! - ends[0]!).toBeLessThan(99);
+  expect(begins[2]! - ends[1]!).toBeGreaterThanOrEqual(99);
 });
 
 it('a look interrupts a rest, and does not begin it anew', async () => {

@@ -100,7 +100,7 @@ export class FoldLoop {
   private marksMax = EVERY_MARK;
   private wideRowsMax = FOLD_ROWS_MAX;
   private readonly rests: FoldRests;
-  /** On the monotonic clock; null: no rest is under way, nor one that a look or somebody who waits has interrupted. */
+  /** Of the rest before the next fold, on the monotonic clock; a look may interrupt it. null: not begun. */
   private restEndsAt: number | null = null;
   private setAsideAll = false;
   private wantsLook = false;
@@ -189,9 +189,8 @@ export class FoldLoop {
     for (let leftMs = this.restEndsAt - performance.now(); leftMs > 0; leftMs = this.restEndsAt - performance.now()) {
       await this.pause(Math.min(leftMs, REST_LOOK_MS));
       if (!this.mayRest) return;
-      if (!this.rests.goesOn(this.ports.backlog(), performance.now())) break;
+      if (!this.rests.goesOn(this.ports.backlog(), performance.now())) return;
     }
-    this.restEndsAt = null;
   }
 
   private get mayRest(): boolean {
@@ -210,6 +209,7 @@ export class FoldLoop {
         return 0;
       }
       const began = performance.now();
+      this.restEndsAt = null;
       range = await this.ports.source.next(this.at, this.size);
       // It may have taken several turns, and a damage noticed meanwhile ends all folds.
       if (this.stopped) return 0;

@@ -20,7 +20,7 @@ const SMALL_BYTES = 32 * 1024;
  * collects most of.
  */
 const SPARES_MAX = 16;
-const SPARE_BYTES_MAX = 256 * 1024;
+const SPARE_BYTES_MAX = 512 * 1024;
 const spares: BatchBuilder[] = [];
 
 /** A batch on its way to one shard. */
