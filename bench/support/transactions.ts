@@ -16,6 +16,13 @@ export const over =
   (accounts: number): MakeTransaction =>
   (random) => ({ account: `a${random.int(1, accounts)}`, amount: random.pick(AMOUNTS) });
 
+/** First once on each of `a1` to `a<accounts>`, then evenly. */
+export function onEachThenOver(accounts: number): MakeTransaction {
+  const evenly = over(accounts);
+  let met = 0;
+  return (random) => (met < accounts ? { ...evenly(random), account: `a${++met}` } : evenly(random));
+}
+
 /** The same transactions in each run: ids count up behind a prefix, the rest follows from the seed. */
 export class Transactions {
   private readonly random: Random;

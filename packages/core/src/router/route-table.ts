@@ -14,6 +14,7 @@ export class RouteTable {
   private readonly debit: Uint32Array;
   private readonly large: Uint32Array;
   private readonly threshold: bigint;
+  private readonly negativeThreshold: bigint;
 
   constructor(readonly topology: Topology) {
     [this.credit, this.debit, this.large] = POOLS.map((pool) => {
@@ -22,11 +23,12 @@ export class RouteTable {
       return owners;
     }) as [Uint32Array, Uint32Array, Uint32Array];
     this.threshold = BigInt(topology.largeThreshold);
+    this.negativeThreshold = -this.threshold;
   }
 
   /** The shard that owns a transaction, or `NO_SHARD`. */
   shardFor(slot: number, amount: bigint): number {
-    if (amount >= this.threshold || amount <= -this.threshold) return this.large[slot] as number;
+    if (amount >= this.threshold || amount <= this.negativeThreshold) return this.large[slot] as number;
     return (amount > 0n ? this.credit : this.debit)[slot] as number;
   }
 }

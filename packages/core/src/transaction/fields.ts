@@ -20,6 +20,8 @@ const ZERO_AMOUNT = new Fault('must not be 0');
 const AMOUNT_RANGE = new Fault('must be within ±(2^63−1)');
 const TIMESTAMP_RANGE = new Fault('must be within 0 and 2^53−1: microseconds since 1970-01-01 UTC');
 
+const AMOUNT_MIN = -AMOUNT_MAX;
+
 const UNCLEAN = /[\u0000-\u001f\u007f\ufffd]|\p{Surrogate}/u;
 const DECIMAL = /^(?:0|-?[1-9][0-9]{0,19})$/;
 
@@ -74,7 +76,7 @@ export function amountField(value: unknown): bigint | Fault {
   if (typeof integer === 'number') return integer === 0 ? ZERO_AMOUNT : BigInt(integer);
   if (integer instanceof Fault) return integer;
   if (integer === 0n) return ZERO_AMOUNT;
-  return integer > AMOUNT_MAX || integer < -AMOUNT_MAX ? AMOUNT_RANGE : integer;
+  return integer > AMOUNT_MAX || integer < AMOUNT_MIN ? AMOUNT_RANGE : integer;
 }
 
 /** Microseconds. */
