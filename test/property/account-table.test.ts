@@ -11,17 +11,20 @@ import { runs } from '../support/property-runs.js';
 const name = (n: number): string =>
   n % 4 === 0 ? `a${n}` : n % 4 === 1 ? `${n}`.padStart(16, '0') : n % 4 === 2 ? `${n}`.padStart(17, '0') : `ä${n}`;
 
+const slotOf = (account: string): number =>
+  [...account].reduce((slot, letter) => (31 * slot + letter.charCodeAt(0)) % 1_024, 0);
+
 it('gives each account one number as long as it has entries, however many share its hash', () => {
   const step = fc.record({ account: fc.nat(30), add: fc.boolean() });
   fc.assert(
     fc.property(fc.array(step, { minLength: 1, maxLength: 200 }), fc.constantFrom(1, 2, 7, 1_000), (steps, hashes) => {
       const hash = (n: number): number => Math.imul(n % hashes, 0x9e37_79b1) >>> 0;
-      const table = new AccountTable((account) => 1_000 + account.length);
+      const table = new AccountTable(slotOf);
       const model = new Map<number, { number: number; entries: number[] }>();
       steps.forEach(({ account, add }, entry) => {
         const known = model.get(account);
         if (add) {
-          const number = table.intern(name(account), hash(account));
+          const number = table.intern(name(account), hash(account), slotOf(name(account)));
           if (known) expect(number).toBe(known.number);
           const { entries } = known ?? { entries: [] };
           model.set(account, { number, entries: [...entries, entry] });
@@ -42,9 +45,10 @@ it('gives each account one number as long as it has entries, however many share 
       );
       for (let n = 0; n <= 30; n++) {
         const number = model.get(n)?.number ?? -1;
-        expect([found[n], table.numberOf(name(n), hash(n))]).toEqual([number, number]);
+        expect([found.numbers[n], table.numberOf(name(n), hash(n))]).toEqual([number, number]);
+        expect(found.slots[n]).toBe(slotOf(name(n)));
         if (number < 0) continue;
-        expect([table.name(number), table.slot(number)]).toEqual([name(n), 1_000 + name(n).length]);
+        expect([table.name(number), table.slot(number)]).toEqual([name(n), slotOf(name(n))]);
         expect(table.entries(number)).toBe(model.get(n)?.entries.length);
       }
     }),
@@ -53,15 +57,17 @@ it('gives each account one number as long as it has entries, however many share 
 });
 
 it('finds all accounts of a large batch, a few of which share a hash', () => {
-  const table = new AccountTable(() => 0);
+  const table = new AccountTable(slotOf);
   const builder = new BatchBuilder();
   const hashes = Uint32Array.from({ length: 8_000 }, (_, n) => Math.imul(n % 7_000, 0x9e37_79b1) >>> 0);
   for (let n = 0; n < 8_000; n++) builder.add(name(n), 'x', 1n, 1, false);
   const batch = readBatch(builder.finish());
   expect(batch.accountCount).toBe(8_000);
-  for (let n = 0; n < 8_000; n += 2) table.push(table.intern(name(n), hashes[n]!), n);
-  const found = table.numbersOf(batch, hashes);
-  for (let n = 0; n < 8_000; n++) expect(found[n]).toBe(n % 2 === 0 ? n / 2 : -1);
+  for (let n = 0; n < 8_000; n += 2) table.push(table.intern(name(n), hashes[n]!, slotOf(name(n))), n);
+  const { numbers, slots } = table.numbersOf(batch, hashes);
+  for (let n = 0; n < 8_000; n++) {
+    expect([numbers[n], slots[n]]).toEqual([n % 2 === 0 ? n / 2 : -1, slotOf(name(n))]);
+  }
 });
 
 it('numbers that were found before one was given back are not used after', () => {

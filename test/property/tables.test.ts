@@ -90,7 +90,7 @@ it('finds thousands of accounts, their slots and their entries', () => {
 it('accounts that come and go leave nothing behind', () => {
   const accounts = new AccountTable(() => 0);
   for (let n = 0; n < 100_000; n++) {
-    const number = accounts.intern(`a${n}`, Math.imul(n, 0x9e37_79b1) >>> 0);
+    const number = accounts.intern(`a${n}`, Math.imul(n, 0x9e37_79b1) >>> 0, 0);
     accounts.push(number, n);
     accounts.release(number);
   }

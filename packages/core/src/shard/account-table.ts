@@ -1,6 +1,7 @@
 import { accountName, type Batch, isAccountName } from '../transaction/batch.js';
 import { enlarged } from './enlarged.js';
 import { EntryTable, NONE } from './entry-table.js';
+import type { AccountNumbers } from './located-keys.js';
 
 const FIRST_SIZE = 1_024;
 
@@ -53,16 +54,27 @@ export class AccountTable {
     return number === NONE ? -1 : number;
   }
 
-  /** The same for all accounts of a batch: step by step for many of them, so that the misses of the cache overlap. */
-  numbersOf(batch: Batch, hashes: Uint32Array): Int32Array {
+  /**
+   * The same for all accounts of a batch, and their slots: step by step for many of them, so that the misses of the
+   * cache overlap.
+   */
+  numbersOf(batch: Batch, hashes: Uint32Array): AccountNumbers {
     const numbers = new Int32Array(batch.accountCount);
+    const slots = new Uint16Array(batch.accountCount);
     for (let from = 0; from < numbers.length; from += STEP) {
-      this.look(batch, hashes, numbers, from, Math.min(numbers.length, from + STEP));
+      this.look(batch, hashes, numbers, slots, from, Math.min(numbers.length, from + STEP));
     }
-    return numbers;
+    return { numbers, slots, released: this.released };
   }
 
-  private look(batch: Batch, hashes: Uint32Array, numbers: Int32Array, from: number, to: number): void {
+  private look(
+    batch: Batch,
+    hashes: Uint32Array,
+    numbers: Int32Array,
+    slots: Uint16Array,
+    from: number,
+    to: number,
+  ): void {
     for (let i = from; i < to; i++) {
       const first = this.table.find(hashes[i] as number, any);
       numbers[i] = first === NONE ? -1 : first;
@@ -73,10 +85,13 @@ export class AccountTable {
       const number = numbers[i] as number;
       if (number >= 0) length += this.shortLength(number) || (this.names[number] as string).length;
     }
-    for (let i = from; i < to && length > 0; i++) {
-      const number = numbers[i] as number;
-      if (number < 0 || this.isName(number, batch, i)) continue;
-      numbers[i] = this.numberOf(accountName(batch, i), hashes[i] as number);
+    for (let i = from; i < to && length >= 0; i++) {
+      let number = numbers[i] as number;
+      if (number >= 0 && !this.isName(number, batch, i)) {
+        number = this.numberOf(accountName(batch, i), hashes[i] as number);
+        numbers[i] = number;
+      }
+      slots[i] = number >= 0 ? this.slot(number) : this.slotOf(accountName(batch, i));
     }
   }
 
@@ -104,7 +119,7 @@ export class AccountTable {
   }
 
   /** The number of an account, given to it where it has none. */
-  intern(name: string, hash: number): number {
+  intern(name: string, hash: number, slot: number): number {
     const known = this.numberOf(name, hash);
     if (known >= 0) return known;
     const number = this.free.pop() ?? this.names.length;
@@ -117,7 +132,7 @@ export class AccountTable {
     const shortLength = this.keepShort(name, 4 * (at + NAME));
     this.names[number] = shortLength > 0 ? '' : name;
     this.columns[at + HASH] = hash;
-    this.columns[at + SLOT] = this.slotOf(name) | (shortLength << 16);
+    this.columns[at + SLOT] = slot | (shortLength << 16);
     this.columns[at + HEAD] = NONE;
     return number;
   }

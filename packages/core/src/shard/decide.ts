@@ -71,11 +71,11 @@ export function decide(state: ShardState, submit: Submit): Decision {
   const newest = submit.now + submit.maxClockSkewMicros;
   const keys = locateKeys(state.idHashKey, batch);
   keys.numbers = known.accountNumbers(batch, keys);
-  const { numbers } = keys.numbers;
+  const { numbers, slots } = keys.numbers;
   const adoptions: (readonly Adoption[])[] = [];
   const accepts = new Uint8Array(batch.accountCount);
   for (let place = 0; place < accepts.length; place++) {
-    const slot = known.slotOfAccount(batch, place, numbers[place] as number);
+    const slot = slots[place] as number;
     if (state.adoptions.size > 0) adoptions[place] = adoptionsOf(state, slot);
     if (!state.small.closed && submit.ownedSlots[slot] === 1 && !isSealed(state, slot)) accepts[place] = 1;
   }

@@ -105,19 +105,14 @@ export class KnownIds {
     return number < 0 ? this.slotOf(account) : this.accounts.slot(number);
   }
 
-  /** The same for an account of a batch whose number is at hand. */
-  slotOfAccount(batch: Batch, place: number, number: number): number {
-    return number < 0 ? this.slotOf(accountName(batch, place)) : this.accounts.slot(number);
-  }
-
   /** Number of an account that has entries, or −1. */
   accountNumber(account: string, hash = this.accountHash(account)): number {
     return this.accounts.numberOf(account, hash);
   }
 
-  /** The same for each account of a batch. */
+  /** The same for each account of a batch, and its slot. */
   accountNumbers(batch: Batch, { accountHashes }: LocatedKeys): AccountNumbers {
-    return { numbers: this.accounts.numbersOf(batch, accountHashes), released: this.accounts.released };
+    return this.accounts.numbersOf(batch, accountHashes);
   }
 
   accountName(number: number): string {
@@ -176,7 +171,7 @@ export class KnownIds {
       }
       let to = from + 1;
       while (to < batch.rows && accepts(accepted, to)) to += 1;
-      this.intern(batch, keys, from, to, numbers);
+      this.intern(batch, keys, from, to, found);
       while (from < to) {
         const segment = this.segmentToFill(sequence);
         const count = Math.min(to - from, this.segmentEntries - segment.length);
@@ -187,11 +182,12 @@ export class KnownIds {
   }
 
   /** Only the accounts that these rows name: one without entries would never be released. */
-  private intern(batch: Batch, { accountHashes }: LocatedKeys, from: number, to: number, numbers: Int32Array): void {
+  private intern(batch: Batch, keys: LocatedKeys, from: number, to: number, { numbers, slots }: AccountNumbers): void {
     for (let row = from; row < to; row++) {
       const place = batchAccount(batch, row);
       if ((numbers[place] as number) >= 0) continue;
-      numbers[place] = this.accounts.intern(accountName(batch, place), accountHashes[place] as number);
+      const hash = keys.accountHashes[place] as number;
+      numbers[place] = this.accounts.intern(accountName(batch, place), hash, slots[place] as number);
     }
   }
 

@@ -1,9 +1,11 @@
 import { type Batch, batchAccount } from '../transaction/batch.js';
 import { hashId, type IdHashKey, mixHashes } from './id-hash.js';
 
+/** Of each account of a batch. */
 export interface AccountNumbers {
   /** −1: not known. */
   readonly numbers: Int32Array;
+  readonly slots: Uint16Array;
   /** How many numbers had been given back by then: they hold as long as none was since. */
   readonly released: number;
 }
