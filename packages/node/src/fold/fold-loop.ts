@@ -151,7 +151,7 @@ export class FoldLoop {
     this.wakeUp();
   }
 
-  /** Resolves when the watermark is at `sequence` or past it, by a look that began after this call. */
+  /** Resolves when the watermark is at `sequence` or past it, by a look or a fold that ended after this call. */
   foldTo(sequence: number): Promise<void> {
     return new Promise((resolve) => {
       this.wantsLook = true;
