@@ -1,7 +1,15 @@
 import { accountName, type Batch, isAccountName } from '../transaction/batch.js';
 import { enlarged } from './enlarged.js';
 import { EntryTable, NONE } from './entry-table.js';
-import type { AccountNumbers } from './located-keys.js';
+
+/** Of each account of a batch. */
+export interface AccountNumbers {
+  /** −1: not known. */
+  readonly numbers: Int32Array;
+  readonly slots: Uint16Array;
+  /** How many numbers had been given back by then: they hold as long as none was since. */
+  readonly released: number;
+}
 
 const FIRST_SIZE = 1_024;
 

@@ -9,12 +9,12 @@
  * horizon (see `forget`); when its memory is given back is a matter of housekeeping (`sweep`) and changes no answer.
  */
 import { accountName, type Batch, batchAccount, batchTimestamp } from '../transaction/batch.js';
-import { AccountTable } from './account-table.js';
+import { type AccountNumbers, AccountTable } from './account-table.js';
 import { enlarged } from './enlarged.js';
 import { EntryTable, NONE } from './entry-table.js';
 import { accepts, type Forgotten } from './events.js';
 import { hashId, type IdHashKey, mixHashes } from './id-hash.js';
-import { type AccountNumbers, type LocatedKeys, locateKeys } from './located-keys.js';
+import { type LocatedKeys, locateKeys } from './located-keys.js';
 
 export { NONE };
 

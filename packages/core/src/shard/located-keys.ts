@@ -1,14 +1,6 @@
 import { type Batch, batchAccount } from '../transaction/batch.js';
+import type { AccountNumbers } from './account-table.js';
 import { hashId, type IdHashKey, mixHashes } from './id-hash.js';
-
-/** Of each account of a batch. */
-export interface AccountNumbers {
-  /** −1: not known. */
-  readonly numbers: Int32Array;
-  readonly slots: Uint16Array;
-  /** How many numbers had been given back by then: they hold as long as none was since. */
-  readonly released: number;
-}
 
 /** Where the ids of a batch lie, and the hashes of its keys: worked out once by `decide`, used again by `evolve`. */
 export interface LocatedKeys {
